@@ -1,0 +1,62 @@
+"""One configuration of the main kernel: what `config.cuh` says, in Python's spelling."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from nvgemm.choice.problem import align, ceil_div
+
+BLOCK_K = 128
+MAX_SHARED_BYTES = 232_448  # of one CTA on sm_90
+_STRIP_BYTES = 16 * 128
+
+
+@dataclass(frozen=True, slots=True)
+class GemmConfig:
+    """The constants of `kernels_cu/fp8_gemm.cu`; each field is the constexpr of the same name in capitals.
+
+    Blocks are in elements; a cluster is 2 CTAs along M (they share B), 2 along N (they share A), or a single CTA.
+    """
+
+    shape_n: int
+    shape_k: int
+    block_m: int
+    block_n: int
+    num_stages: int
+    num_consumers: int  # warpgroups that multiply
+    k_split: int  # 1: the consumers divide the rows of a tile; num_consumers: they divide the k-blocks of 64 rows
+    num_d_strips: int  # strips of D, 16 rows × 64 columns, that each consumer warp can have under way
+    cluster_m: int
+    cluster_n: int
+    raster_m: int  # tiles that the raster walks down before it steps to the right
+    k_unroll: int
+
+    @property
+    def shared_bytes(self) -> int:
+        """sizeof(SharedStorage); the kernel asserts that it agrees."""
+        operands = self.num_stages * (self.block_m + self.block_n) * BLOCK_K
+        strips = self.num_consumers * 4 * self.num_d_strips * _STRIP_BYTES
+        sums = max((self.k_split - 1) * 64 * self.block_n, 32) * 4
+        scales = align(self.num_stages * self.block_m * 4, 16) + self.num_stages * 16
+        return align(operands + strips + sums + scales + self.num_stages * 16, 1024)
+
+    @property
+    def num_threads(self) -> int:
+        return 128 * (self.num_consumers + 1)
+
+    @property
+    def cluster_size(self) -> int:
+        return self.cluster_m * self.cluster_n
+
+    def num_tiles(self, m: int) -> int:
+        """Tiles of a product with M = `m`, the idle halves of odd clusters counted."""
+        down = ceil_div(m, self.block_m * self.cluster_m) * self.cluster_m
+        return down * ceil_div(self.shape_n, self.block_n * self.cluster_n) * self.cluster_n
+
+    def grid(self, m: int, num_sms: int) -> int:
+        """CTAs to launch on `num_sms` SMs: no more than tiles, and whole clusters."""
+        return min(self.num_tiles(m), num_sms // self.cluster_size * self.cluster_size)
+
+    def constants(self) -> dict[str, int]:
+        """What `config.cuh` defines."""
+        return {name.upper(): value for name, value in asdict(self).items()} | {"SHARED_BYTES": self.shared_bytes}

@@ -1,0 +1,82 @@
+"""A product as integers, and the layout facts that checks, configuration, tensor maps and quantisers share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+GRANULARITY = 128  # of K for each scale; also rows of B for each scale of recipe 1D2D
+TMA_BYTES = 16  # base pointers and row strides of everything that TMA moves are multiples of this
+
+
+class View(Protocol):
+    """What the checks read of an operand; `nvgemm.ArrayView` is one. Strides count elements."""
+
+    @property
+    def ptr(self) -> int: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def strides(self) -> tuple[int, ...]: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def readonly(self) -> bool: ...
+    @property
+    def device(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One dense product ``D[M, N] = A[M, K] · B[N, K]ᵀ``.
+
+    Attributes
+    ----------
+    m, n, k : int
+        Sizes; any of them can be 0.
+    sfa_mn_major : bool
+        A's scales lie MN-major, padded and aligned, so that TMA reads them as they are.
+        False: they must first be transposed on the device into strides ``(1, sfa_stride(m))``.
+    """
+
+    m: int
+    n: int
+    k: int
+    sfa_mn_major: bool
+
+
+def ceil_div(x: int, y: int) -> int:
+    """Smallest integer not below ``x / y``."""
+    return -(-x // y)
+
+
+def align(x: int, y: int) -> int:
+    """Smallest multiple of `y` not below `x`."""
+    return -(-x // y) * y
+
+
+def tma_aligned_size(x: int, element_size: int) -> int:
+    """Elements that `x` of them, `element_size` bytes each, take when padded to whole 16-byte units."""
+    return align(x, TMA_BYTES // element_size)
+
+
+def sfa_stride(m: int) -> int:
+    """Elements from one 128 of K to the next in A's scales of `m` rows, MN-major: `m` padded to a multiple of 4."""
+    return tma_aligned_size(m, 4)
+
+
+def row_stride(shape: tuple[int, ...], strides: tuple[int, ...]) -> int:
+    """Row stride, in elements, to give to a tensor map of a checked `A`, `B` or `D`.
+
+    A matrix of one row has no row stride, and its producer may report any number; its width stands in,
+    which the checks have found to be a multiple of 16 bytes.
+    """
+    return strides[0] if shape[0] > 1 else shape[1]
+
+
+def k_block_stride(shape: tuple[int, ...], strides: tuple[int, ...]) -> int:
+    """Elements from one 128 of K to the next in checked MN-major scales ``[M, ceil(K/128)]``.
+
+    With a single 128 of K there is none, and the padded row count stands in.
+    """
+    return strides[1] if shape[1] > 1 else sfa_stride(shape[0])
