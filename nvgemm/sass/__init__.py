@@ -1,0 +1,5 @@
+"""SASS post-processing: cubin bytes in, cubin bytes with other control bits out.
+
+`policy.apply` patches, `verify.verify` proves the patch harmless relative to the published model of the pipeline,
+`report` shows it.
+"""

@@ -1,0 +1,70 @@
+"""The report of a patch as text and as JSON."""
+
+import json
+
+import pytest
+from sass_compile import promotion_cubin
+from sass_handmade import EXIT, NOP, WARPGROUP, cubin, promotion
+
+from nvgemm.errors import SassError
+from nvgemm.sass import policy, report
+
+WORDS = [WARPGROUP, *promotion(8), NOP, *promotion(8)[4:], *[NOP] * 8, EXIT]
+TWICE = [WARPGROUP, *promotion(8), *[NOP] * 8, WARPGROUP, *promotion(8), *[NOP] * 8, EXIT]
+
+
+def test_text_of_a_handmade_kernel() -> None:
+    raw = cubin({"k": WORDS})
+    text = report.as_text(raw, policy.apply(raw, "e2p1"), "e2p1")
+    lines = text.splitlines()
+    assert lines[0] == "policy e2p1"
+    assert "k: 23 instructions" in lines
+    assert "run 1: 12 FFMAs from 0x0010, 1 other instruction between them" in lines
+    assert " *    0  0x0010  B------:R-:W-:-:S01          B------:R-:W-:-:S01 reuse B  FFMA R0, R128, R100, R0" in lines
+    assert " *    1  0x0020  B------:R-:W-:-:S01          B------:R-:W-:Y:S01          FFMA R1, R129, R100, R1" in lines
+    assert "         0x0090  B------:R-:W-:-:S01          B------:R-:W-:-:S01          NOP" in lines
+    assert "   FFMAs              12      12" in lines
+    assert "   yields              0       6" in lines
+    assert "   reuse flags         0       6" in lines
+    assert "   stall 1            12      12" in lines
+    assert "   changed words              12" in lines
+    assert lines[-1].startswith("12 control words changed: 6 yields set, 0 yields cleared, 6 reuse set")
+
+
+def test_equal_runs_are_shown_once_or_in_full() -> None:
+    raw = cubin({"k": TWICE})
+    patched = policy.apply(raw, "s2e2")
+    short, full = report.as_text(raw, patched, "s2e2"), report.as_text(raw, patched, "s2e2", full=True)
+    assert "run 2: 8 FFMAs from 0x0120; same control words as run 1" in short
+    assert "same control words" not in full
+    assert short.count("FFMA R3, ") == 1
+    assert full.count("FFMA R3, ") == 2
+
+
+def test_a_real_cubin() -> None:
+    raw = promotion_cubin(128)
+    patched = policy.apply(raw, "s2e2")
+    content = report.as_json(raw, patched, "s2e2")
+    assert json.loads(json.dumps(content)) == content
+    kernel = next(kernel for kernel in content["functions"] if kernel["name"] == "promotion")
+    assert kernel["registers"] == 168
+    assert [run["ffmas"] for run in kernel["runs"]] == [64] * 4
+    assert sum(kernel["after"]["stalls"].values()) == sum(kernel["before"]["stalls"].values()) == kernel["ffmas"] == 256
+    assert kernel["changed"] == content["summary"]["changed"]
+    assert sum(line["changed"] for run in kernel["runs"] for line in run["lines"]) == kernel["changed"]
+    assert kernel["after"]["yields"] - kernel["before"]["yields"] == -content["summary"]["yields_cleared"]
+    assert content["patcher_version"] == policy.PATCHER_VERSION
+    text = report.as_text(raw, patched, "s2e2")
+    assert " instructions, 168 registers\n" in text
+    assert "no promotion runs, nothing to patch" in text  # the second kernel
+
+
+def test_an_unpatched_cubin_is_shown_too() -> None:
+    raw = promotion_cubin(64)
+    assert "\n0 control words changed" in report.as_text(raw, raw, "asis")
+
+
+def test_an_illegal_patch_is_refused() -> None:
+    raw = cubin({"k": WORDS})
+    with pytest.raises(SassError):
+        report.as_text(raw, raw[:-1], "none")
