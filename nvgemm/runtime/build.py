@@ -1,0 +1,111 @@
+"""`build`: a kernel and its constants to a patched cubin, from the cache or from the compiler. Needs no GPU."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nvgemm import settings
+from nvgemm.errors import CompileError, SassError, SassWarning
+from nvgemm.runtime import cubin_cache, nvrtc
+from nvgemm.runtime.entry import Entry
+from nvgemm.runtime.specialize import Source, specialize
+from nvgemm.sass.policy import PATCHER_VERSION, apply
+from nvgemm.sass.verify import verify
+
+
+@dataclass(frozen=True, slots=True)
+class Cubin:
+    """A kernel ready to load.
+
+    Attributes
+    ----------
+    image, raw : bytes
+        The cubin with the policy's control bits, and as the compiler made it.
+    symbol : str
+        The kernel's ``extern "C"`` name.
+    path : Path or None
+        Folder of its cache entry; None when it is kept in memory only.
+    meta : dict
+        ``compiler``, ``policy``, ``changed_words``, ``registers``, ``spilled_bytes``, ``complaints``, ``log``,
+        ``constants`` and ``seconds`` of compiling and patching.
+    files : dict
+        Every source text by include name, as compiled.
+    """
+
+    image: bytes
+    raw: bytes
+    symbol: str
+    path: Path | None
+    meta: dict[str, Any]
+    files: dict[str, bytes]
+
+
+def build(kernel: str, constants: Mapping[str, int], policy: str = "asis") -> Cubin:
+    """Specialise ``kernels_cu/<kernel>.cu`` with `constants`, and compile, patch and verify it unless it is cached.
+
+    Raises
+    ------
+    CompileError
+        NVRTC refuses the source, or nothing is cached and ``settings.compile`` is ``never``.
+    SassError
+        `policy` is no policy's name.
+    """
+    source = specialize(kernel, constants)
+    key = _key(source, policy)
+    entry = cubin_cache.get(kernel, key, None if settings.compile == "never" else nvrtc.compiler().version)
+    if entry is None:
+        if settings.compile == "never":
+            raise CompileError(f"{kernel}: no cubin is cached for {dict(constants)}, and NVGEMM_COMPILE is 'never'")
+        entry = _compile(source, key, dict(constants), policy)
+    return _cubin(kernel, entry)
+
+
+def _key(source: Source, policy: str) -> str:
+    parts = [source.files, nvrtc.OPTIONS, policy, PATCHER_VERSION]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def _compile(source: Source, key: str, constants: dict[str, int], policy: str) -> Entry:
+    start = time.perf_counter()
+    compiler = nvrtc.compiler()
+    compiled = compiler.compile(source)
+    image, changed = _patch(compiled.cubin, policy, source.kernel)
+    meta = {
+        "kernel": source.kernel,
+        "constants": constants,
+        "compiler": compiler.version,
+        "policy": policy,
+        "changed_words": changed,
+        **nvrtc.resources(compiled.log),
+        "log": compiled.log,
+        "seconds": round(time.perf_counter() - start, 4),
+    }
+    texts = {("kernel.cu" if name == f"{source.kernel}.cu" else name): text for name, text in source.files.items()}
+    files = {name: text.encode() for name, text in texts.items()}
+    files |= {"kernel.cubin": image, "kernel.raw.cubin": compiled.cubin}
+    return cubin_cache.put(source.kernel, key, compiler.version, files, meta)
+
+
+def _patch(raw: bytes, policy: str, kernel: str) -> tuple[bytes, int]:
+    """The patched image and how many control words differ; the raw one where the verifier refuses the patch."""
+    image = apply(raw, policy)
+    try:
+        return image, verify(raw, image, policy).changed
+    except SassError as error:
+        warnings.warn(
+            f"{kernel}: policy {policy} is not applied, rule {error.rule}: {error}", SassWarning, stacklevel=4
+        )
+        return raw, 0
+
+
+def _cubin(kernel: str, entry: Entry) -> Cubin:
+    files = dict(entry.files)
+    image, raw = files.pop("kernel.cubin"), files.pop("kernel.raw.cubin")
+    return Cubin(image, raw, kernel, entry.path, entry.meta, files)

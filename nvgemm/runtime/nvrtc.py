@@ -1,0 +1,142 @@
+"""NVRTC: CUDA source to an sm_90a cubin, in this process and without a GPU or a toolkit.
+
+The library is called through ctypes, because a second NVRTC can be loaded beside the first (`NVGEMM_NVRTC`).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from nvgemm import settings
+from nvgemm.errors import CompileError
+from nvgemm.runtime.specialize import Source
+
+ARCHITECTURE = "sm_90a"
+OPTIONS = (
+    f"--gpu-architecture={ARCHITECTURE}",
+    "--std=c++20",
+    "--device-as-default-execution-space",  # NVRTC before 13.1 takes a generic lambda for a host function
+    "--ptxas-options=--verbose",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A cubin as the compiler made it, with what ptxas said."""
+
+    cubin: bytes
+    log: str
+
+
+class Nvrtc:
+    """One loaded libnvrtc."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._library = ctypes.CDLL(path)
+        self._library.nvrtcGetErrorString.restype = ctypes.c_char_p
+        major, minor = ctypes.c_int(), ctypes.c_int()
+        self._check(self._library.nvrtcVersion(ctypes.byref(major), ctypes.byref(minor)))
+        self.version = f"{major.value}.{minor.value}"
+
+    def compile(self, source: Source) -> Compiled:
+        """Compile `source` for sm_90a; CompileError with the log and the numbered lines that it names."""
+        names, texts = _c_strings(source.headers.keys()), _c_strings(source.headers.values())
+        program = ctypes.c_void_p()
+        self._check(
+            self._library.nvrtcCreateProgram(
+                ctypes.byref(program), source.text.encode(), f"{source.kernel}.cu".encode(), len(names), texts, names
+            )
+        )
+        try:
+            status = self._library.nvrtcCompileProgram(program, len(OPTIONS), _c_strings(OPTIONS))
+            log = self._get(program, "ProgramLog").rstrip(b"\0").decode()
+            if status:
+                raise CompileError(_explain(source, log, self.version))
+            return Compiled(self._get(program, "CUBIN"), log)
+        finally:
+            self._library.nvrtcDestroyProgram(ctypes.byref(program))
+
+    def _get(self, program: ctypes.c_void_p, what: str) -> bytes:
+        size = ctypes.c_size_t()
+        self._check(self._library[f"nvrtcGet{what}Size"](program, ctypes.byref(size)))
+        buffer = ctypes.create_string_buffer(size.value)
+        self._check(self._library[f"nvrtcGet{what}"](program, buffer))
+        return buffer.raw
+
+    def _check(self, status: int) -> None:
+        if status:
+            raise CompileError(f"NVRTC: {self._library.nvrtcGetErrorString(status).decode()} ({self.path})")
+
+
+def resources(log: str) -> dict[str, Any]:
+    """What ptxas reports of a kernel: ``registers``, ``spilled_bytes``, and ``complaints``.
+
+    A complaint is a line that a shipped configuration must not have: a serialised WGMMA (C7510 … C7519), an ignored
+    setmaxnreg (C7508), any other warning.
+    """
+    registers = re.search(r"Used (\d+) registers", log)
+    spills = re.findall(r"(\d+) bytes spill", log)
+    return {
+        "registers": int(registers.group(1)) if registers else None,
+        "spilled_bytes": sum(map(int, spills)),
+        "complaints": re.findall(r"^.*(?:C75\d\d|[Ww]arning|setmaxnreg|serializ).*$", log, re.MULTILINE),
+    }
+
+
+def compiler() -> Nvrtc:
+    """The NVRTC that `settings.nvrtc` names (a path or a version), else the one of this environment."""
+    return _load(settings.nvrtc)
+
+
+@cache
+def _load(wanted: str | None) -> Nvrtc:
+    return Nvrtc(_find(wanted))
+
+
+def _find(wanted: str | None) -> str:
+    if wanted and "/" in wanted:
+        return wanted
+    if wanted:
+        return _find_version(wanted)
+    from cuda.pathfinder import load_nvidia_dynamic_lib
+
+    try:
+        return str(load_nvidia_dynamic_lib("nvrtc").abs_path)
+    except Exception as error:
+        raise CompileError(
+            "NVRTC was not found: pip install nvidia-cuda-nvrtc, or name a libnvrtc in NVGEMM_NVRTC"
+        ) from error
+
+
+def _find_version(version: str) -> str:
+    """A libnvrtc of this major version in an installed wheel: nvidia/cu13/lib, nvidia/cuda_nvrtc/lib."""
+    import nvidia
+
+    major = version.split(".")[0]
+    for root in nvidia.__path__:
+        for folder in (f"cu{major}/lib", "cuda_nvrtc/lib"):
+            for path in sorted(Path(root, folder).glob(f"libnvrtc.so.{major}*")):
+                return str(path)
+    raise CompileError(f"NVGEMM_NVRTC: no NVRTC {version} is installed; for 12.8 install the extra nvgemm[nvrtc12]")
+
+
+def _c_strings(strings: object) -> ctypes.Array[ctypes.c_char_p]:
+    encoded = [text.encode() for text in strings]  # type: ignore[attr-defined]
+    return (ctypes.c_char_p * len(encoded))(*encoded)
+
+
+def _explain(source: Source, log: str, version: str) -> str:
+    """The log, then three source lines around each place that it names."""
+    parts = [f"NVRTC {version} could not compile {source.kernel}.cu:", log.strip()]
+    for name, number in dict.fromkeys(re.findall(r"^([\w./]+)\((\d+)\): error", log, re.MULTILINE)):
+        if name in source.files:
+            lines = source.files[name].splitlines()
+            around = range(max(int(number) - 2, 1), min(int(number) + 2, len(lines) + 1))
+            parts.append("\n".join([f"{name}:", *(f"{i:5d} | {lines[i - 1]}" for i in around)]))
+    return "\n".join(parts)
