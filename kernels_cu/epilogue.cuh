@@ -1,0 +1,76 @@
+// FP32 accumulators to BF16 rows of D. Each warp owns 16 rows and works alone: convert, stage a strip of up to 64 columns
+// in shared memory, hand it to the copy engine. No warp waits for another.
+#pragma once
+#include "promotion.cuh"
+#include "ptx/cp_async_bulk_tensor.cuh"
+#include "ptx/stmatrix.cuh"
+#include "ptx/warp.cuh"
+
+// 16-byte chunk `chunk` of row `row` in a strip: the 128-byte swizzle that the tensor map of D names, free of bank conflicts.
+__device__ __forceinline__ uint32_t strip_offset(uint32_t row, uint32_t chunk) {
+    return row * 128 + (chunk ^ (row % 8)) * 16;
+}
+
+// Columns [8·first_group, 8·first_group + STRIP_N) of the warp's 16 rows, converted to BF16.
+__device__ __forceinline__ void stage_strip(uint8_t* strip, const float (&final)[ACCUMULATORS], uint32_t first_group,
+                                            uint32_t lane) {
+    const uint32_t base = ptx::shared_address(strip);
+#pragma unroll
+    for (uint32_t chunk = 0; chunk < STRIP_N / 8; ++chunk) {
+        const uint32_t i = 4 * (first_group + chunk);
+        ptx::stmatrix_x2(base + strip_offset(lane % 16, chunk), ptx::cvt_rn_bf16x2(final[i], final[i + 1]),
+                         ptx::cvt_rn_bf16x2(final[i + 2], final[i + 3]));
+    }
+}
+
+// The row-exact path: where fewer than 16 rows exist (a tensor map clips at the tensor's edge, not at a group's), or the
+// strip is narrower than a swizzle row.
+__device__ __forceinline__ void copy_strip(const uint8_t* strip, bfloat16_t* d, uint64_t d_stride, uint32_t row,
+                                           uint32_t column, uint32_t valid_rows, uint32_t lane) {
+    constexpr uint32_t CHUNKS = STRIP_N / 8;
+    for (uint32_t i = lane; i < 16 * CHUNKS; i += 32) {
+        const uint32_t r = i / CHUNKS, chunk = i % CHUNKS;
+        if (r < valid_rows && column + chunk * 8 < SHAPE_N) {
+            const uint4 bits = *reinterpret_cast<const uint4*>(strip + strip_offset(r, chunk));
+            *reinterpret_cast<uint4*>(d + (row + r) * d_stride + column + chunk * 8) = bits;
+        }
+    }
+}
+
+// The ring of NUM_D_STRIPS strips is this warp's own, across slices and tiles.
+struct Epilogue {
+    const TensorMap& map;
+    bfloat16_t* d;
+    uint64_t d_stride;  // elements
+    uint8_t (&strips)[NUM_D_STRIPS][STRIP_BYTES];
+    uint32_t lane;
+    uint32_t slot = 0;
+
+    // `row`: of the warp's first row in D; `valid_rows`: how many of its 16 exist.
+    __device__ __forceinline__ void store(const float (&final)[ACCUMULATORS], uint32_t row, uint32_t column,
+                                          uint32_t valid_rows) {
+        if (valid_rows == 0) return;
+#pragma unroll
+        for (uint32_t i = 0; i < NUM_STRIPS; ++i) {
+            // The last strip ends with the tile: where 64 does not divide BLOCK_N it stores some columns again.
+            const uint32_t first = min_of(i * STRIP_N, BLOCK_N - STRIP_N);
+            ptx::cp_async_bulk_wait_group_read<NUM_D_STRIPS - 1>();
+            __syncwarp();
+            stage_strip(strips[slot], final, first / 8, lane);
+            send(strips[slot], row, column + first, valid_rows);
+            slot = slot + 1 == NUM_D_STRIPS ? 0 : slot + 1;
+        }
+    }
+
+    __device__ __forceinline__ void send(const uint8_t* strip, uint32_t row, uint32_t column, uint32_t valid_rows) {
+        if (STRIP_N < 64 || valid_rows < 16) {
+            __syncwarp();
+            copy_strip(strip, d, d_stride, row, column, valid_rows, lane);
+        } else {
+            ptx::fence_proxy_async();
+            __syncwarp();
+            if (lane == 0) ptx::cp_async_bulk_tensor_2d_store(map, strip, column, row);
+        }
+        ptx::cp_async_bulk_commit_group();
+    }
+};

@@ -1,0 +1,60 @@
+// The ring of stages between the producer and the consumers.
+#pragma once
+#include "ptx/cluster.cuh"
+#include "ptx/mbarrier.cuh"
+#include "ptx/warp.cuh"
+#include "shared_storage.cuh"
+
+constexpr uint32_t CLUSTER_SIZE = CLUSTER_M * CLUSTER_N;
+
+// A stage is full when the operands' bytes have come (one arrival announces them) and the scales of B are written (one
+// more). It is empty when every consumer warp that reads it has arrived: with multicast those of the peer too, because
+// this producer writes into the peer's shared memory as well.
+constexpr uint32_t FULL_ARRIVALS = 2;
+constexpr uint32_t EMPTY_ARRIVALS = NUM_CONSUMER_WARPS / K_SPLIT * CLUSTER_SIZE;
+
+// A position in the ring: the stage, and the parity of its current use.
+struct Pipeline {
+    uint32_t stage = 0;
+    uint32_t phase = 0;
+
+    __device__ __forceinline__ void advance() {
+        stage = stage + 1 == NUM_STAGES ? 0 : stage + 1;
+        phase ^= stage == 0;
+    }
+    __device__ __forceinline__ void wait_full(SharedStorage& shared) const {
+        ptx::mbarrier_try_wait(&shared.full[stage], phase);
+    }
+    // A fresh barrier counts its preceding phase as complete, so the first round of the ring does not block.
+    __device__ __forceinline__ void wait_empty(SharedStorage& shared) const {
+        ptx::mbarrier_try_wait(&shared.empty[stage], phase ^ 1);
+    }
+    // By a whole consumer warp: one lane for each CTA whose producer fills this stage.
+    __device__ __forceinline__ void release(SharedStorage& shared, uint32_t lane) const {
+        if constexpr (CLUSTER_SIZE == 1) {
+            if (lane == 0) ptx::mbarrier_arrive(&shared.empty[stage]);
+        } else {
+            if (lane < CLUSTER_SIZE) ptx::mbarrier_arrive_remote(&shared.empty[stage], lane);
+        }
+    }
+};
+
+// By one thread, before the CTAs of the cluster meet for the first time.
+__device__ __forceinline__ void init_barriers(SharedStorage& shared) {
+    for (uint32_t stage = 0; stage < NUM_STAGES; ++stage) {
+        ptx::mbarrier_init(&shared.full[stage], FULL_ARRIVALS);
+        ptx::mbarrier_init(&shared.empty[stage], EMPTY_ARRIVALS);
+    }
+    ptx::fence_mbarrier_init();
+    ptx::fence_proxy_async();
+}
+
+// All threads of the cluster, or of the CTA where there is none.
+__device__ __forceinline__ void sync_cluster() {
+    if constexpr (CLUSTER_SIZE == 1) {
+        __syncthreads();
+    } else {
+        ptx::barrier_cluster_arrive();
+        ptx::barrier_cluster_wait();
+    }
+}

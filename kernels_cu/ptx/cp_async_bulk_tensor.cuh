@@ -1,0 +1,47 @@
+// PTX ISA, "Data Movement and Conversion Instructions: cp.async.bulk.tensor". The copies that a tensor map describes.
+#pragma once
+#include "ptx/address.cuh"
+
+namespace ptx {
+
+__device__ __forceinline__ void prefetch_tensormap(const TensorMap& map) {
+    asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory");
+}
+
+// Global to shared; `barrier` counts the bytes. x runs along the contiguous dimension.
+__device__ __forceinline__ void cp_async_bulk_tensor_2d(void* target, const TensorMap& map, uint64_t* barrier,
+                                                        uint32_t x, uint32_t y) {
+    asm volatile(
+        "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4}], [%2];" ::"r"(
+            shared_address(target)),
+        "l"(&map), "r"(shared_address(barrier)), "r"(x), "r"(y)
+        : "memory");
+}
+
+// The same, written to the same place in every CTA of `cta_mask`, and counted by the barrier at the same place there.
+__device__ __forceinline__ void cp_async_bulk_tensor_2d_multicast(void* target, const TensorMap& map, uint64_t* barrier,
+                                                                  uint32_t x, uint32_t y, uint16_t cta_mask) {
+    asm volatile(
+        "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster "
+        "[%0], [%1, {%3, %4}], [%2], %5;" ::"r"(shared_address(target)),
+        "l"(&map), "r"(shared_address(barrier)), "r"(x), "r"(y), "h"(cta_mask)
+        : "memory");
+}
+
+// Shared to global; what lies past the edge of the tensor is not written.
+__device__ __forceinline__ void cp_async_bulk_tensor_2d_store(const TensorMap& map, const void* source, uint32_t x,
+                                                              uint32_t y) {
+    asm volatile("cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%0, {%2, %3}], [%1];" ::"l"(&map),
+                 "r"(shared_address(source)), "r"(x), "r"(y)
+                 : "memory");
+}
+
+__device__ __forceinline__ void cp_async_bulk_commit_group() { asm volatile("cp.async.bulk.commit_group;"); }
+
+// Until at most N of this thread's newest groups still read shared memory.
+template <int N>
+__device__ __forceinline__ void cp_async_bulk_wait_group_read() {
+    asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(N) : "memory");
+}
+
+}  // namespace ptx

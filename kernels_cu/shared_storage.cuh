@@ -1,0 +1,31 @@
+// What one CTA keeps in shared memory, as one struct: sizeof is the truth, and the host's formula is checked against it.
+#pragma once
+#include "config.cuh"
+#include "types.cuh"
+
+constexpr uint32_t BLOCK_K = 128;  // one scale of A and one of B cover 128 of K; 128 bytes are one swizzle row
+constexpr uint32_t SWIZZLE_ATOM = 1024;
+
+constexpr uint32_t STRIP_N = BLOCK_N < 64 ? BLOCK_N : 64;     // columns of D that a warp stages at a time
+constexpr uint32_t NUM_STRIPS = ceil_div(BLOCK_N, STRIP_N);
+constexpr uint32_t STRIP_BYTES = 16 * 128;                    // 16 rows of a warp, each one swizzle row
+constexpr uint32_t NUM_CONSUMER_WARPS = NUM_CONSUMERS * 4;
+
+// 128-blocks of N that a tile can touch: the tile starts at a multiple of gcd(BLOCK_N, 128) within its first one.
+constexpr uint32_t POSITION_STEP = gcd(BLOCK_N, 128);
+constexpr uint32_t NUM_SFB = ceil_div(128 - POSITION_STEP + BLOCK_N, 128);
+
+constexpr uint32_t NUM_SUMS = K_SPLIT == 1 ? 32 : (K_SPLIT - 1) * 64 * BLOCK_N;  // an array cannot be empty
+
+struct SharedStorage {
+    alignas(SWIZZLE_ATOM) uint8_t a[NUM_STAGES][BLOCK_M * BLOCK_K];
+    alignas(SWIZZLE_ATOM) uint8_t b[NUM_STAGES][BLOCK_N * BLOCK_K];
+    alignas(SWIZZLE_ATOM) uint8_t d[NUM_CONSUMER_WARPS][NUM_D_STRIPS][STRIP_BYTES];
+    alignas(128) float sums[NUM_SUMS];  // of the consumers that work on other k-blocks of the same rows
+    alignas(128) float sfa[NUM_STAGES][BLOCK_M];
+    alignas(16) float sfb[NUM_STAGES][4];
+    alignas(8) uint64_t full[NUM_STAGES];
+    alignas(8) uint64_t empty[NUM_STAGES];
+};
+static_assert(sizeof(SharedStorage) == SHARED_BYTES, "GemmConfig.shared_bytes and SharedStorage disagree");
+static_assert(NUM_SFB <= 4, "a tile touches more 128-blocks of N than sfb has room for");
