@@ -1,0 +1,121 @@
+"""The main kernel, configured and loaded for one device: operands to packed parameters, and the launch."""
+
+from __future__ import annotations
+
+from ctypes import c_uint32, c_uint64, c_void_p
+from functools import lru_cache
+
+from nvgemm.choice.config import BLOCK_K, GemmConfig
+from nvgemm.choice.heuristic import Model, select_config
+from nvgemm.choice.problem import Problem, ceil_div, k_block_stride, row_stride, sfa_stride
+from nvgemm.runtime import driver, tensor_map
+from nvgemm.runtime.array_view import ArrayView
+from nvgemm.runtime.build import Cubin, build
+from nvgemm.runtime.kernel import Arguments, Kernel
+from nvgemm.sass.policy import default_policy
+
+_STRIP = (16, 64)  # rows and columns of D that a warp stores at a time
+_MAX_BINDINGS = 4096
+
+
+def resolve_policy(policy: str, config: GemmConfig) -> str:
+    """The policy that `policy` means for this kernel; ``tuned`` looks at how many consumers divide its rows."""
+    if policy != "tuned":
+        return policy
+    return default_policy(config.num_consumers // config.k_split)
+
+
+def build_config(config: GemmConfig, policy: str) -> Cubin:
+    """The cubin of one configuration under `policy`, from the cache or the compiler. Needs no GPU."""
+    return build("fp8_gemm", config.constants(), resolve_policy(policy, config))
+
+
+class DenseKernel:
+    """``fp8_gemm`` in one configuration on one device; its parameters are packed once for each set of operands.
+
+    A packed set is never changed, so threads share it, and a call with operands seen before costs one look-up.
+    """
+
+    def __init__(self, config: GemmConfig, policy: str, device: driver.Device) -> None:
+        self.config, self.device = config, device
+        self.cubin = build_config(config, policy)
+        self.kernel = Kernel(self.cubin, device.ordinal, config.shared_bytes)
+        self._bindings: dict[tuple[object, ...], Arguments] = {}
+
+    def bind(self, a: ArrayView, sfa: ArrayView, b: ArrayView, sfb: ArrayView, d: ArrayView) -> Arguments:
+        """Parameters for checked operands; `sfa` MN-major. D's row count is M."""
+        key = (
+            a.ptr,
+            sfa.ptr,
+            b.ptr,
+            sfb.ptr,
+            d.ptr,
+            a.shape,
+            a.strides,
+            sfa.strides,
+            b.strides,
+            sfb.strides,
+            d.strides,
+        )
+        arguments = self._bindings.get(key)
+        if arguments is None:
+            if len(self._bindings) >= _MAX_BINDINGS:
+                self._bindings.clear()
+            arguments = self._bindings[key] = self._pack(a, sfa, b, sfb, d)
+        return arguments
+
+    def _pack(self, a: ArrayView, sfa: ArrayView, b: ArrayView, sfb: ArrayView, d: ArrayView) -> Arguments:
+        config, (m, k), n = self.config, a.shape, b.shape[0]
+        scales = k_block_stride(sfa.shape, sfa.strides)
+        rows_a, rows_b = config.block_m // config.cluster_n, config.block_n // config.cluster_m
+        return Arguments(
+            tensor_map.matrix(a.ptr, "UINT8", m, k, row_stride(a.shape, a.strides), (rows_a, BLOCK_K), 128),
+            tensor_map.matrix(b.ptr, "UINT8", n, k, row_stride(b.shape, b.strides), (rows_b, BLOCK_K), 128),
+            tensor_map.matrix(sfa.ptr, "FLOAT32", ceil_div(k, BLOCK_K), m, scales, (1, config.block_m), 0),
+            tensor_map.matrix(d.ptr, "BFLOAT16", m, n, row_stride(d.shape, d.strides), _STRIP, 128),
+            c_void_p(sfb.ptr),
+            c_void_p(d.ptr),
+            c_uint64(row_stride(d.shape, d.strides)),
+            c_uint32(sfb.strides[0]),
+            c_uint32(sfb.strides[1]),
+            c_uint32(m),
+        )
+
+    def launch(self, arguments: Arguments, m: int, stream: int) -> None:
+        """Launch on `stream`; the device's context must be current."""
+        config = self.config
+        self.kernel.launch(config.grid(m, self.device.num_sms), config.num_threads, stream, arguments)
+
+
+def transposed_scales(sfa: ArrayView, ptr: int) -> ArrayView:
+    """View of scratch at `ptr` that holds the scales `sfa` MN-major."""
+    return ArrayView(ptr, sfa.shape, (1, sfa_stride(sfa.shape[0])), "float32", sfa.device)
+
+
+@lru_cache(maxsize=64)
+def model(device: driver.Device) -> Model:
+    """What the choice of a configuration needs of `device`; memory reaches 0.92 of its peak on reads."""
+    return Model(
+        num_sms=device.num_sms,
+        dram_bytes_per_clock=0.92 * device.memory_bandwidth / (device.clock_khz * 1000),
+    )
+
+
+_kernels: dict[tuple[Problem, int, str], DenseKernel] = {}
+_loaded: dict[tuple[GemmConfig, str, int], DenseKernel] = {}
+
+
+def dense_kernel(problem: Problem, ordinal: int, policy: str) -> DenseKernel | None:
+    """The kernel for `problem`, if it is loaded already."""
+    return _kernels.get((problem, ordinal, policy))
+
+
+def load_dense_kernel(problem: Problem, ordinal: int, policy: str) -> DenseKernel:
+    """Choose, build and load the kernel for `problem`, each only where it has not been done before."""
+    device = driver.require_hopper(ordinal)
+    config = select_config(problem, model(device))
+    loaded = _loaded.get((config, policy, ordinal))
+    if loaded is None:
+        loaded = _loaded[config, policy, ordinal] = DenseKernel(config, policy, device)
+    _kernels[problem, ordinal, policy] = loaded
+    return loaded

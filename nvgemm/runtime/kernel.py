@@ -1,0 +1,69 @@
+"""`load`: a cubin into a context; `Kernel.launch`: the last step of every call."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+from nvgemm.errors import CudaError, DriverTooOldError
+from nvgemm.runtime.build import Cubin
+from nvgemm.runtime.driver import check, context, require_hopper
+from nvgemm.runtime.tensor_map import TensorMap
+
+
+class Arguments:
+    """A kernel's parameters, packed: the array of addresses that cuLaunchKernel takes, and the values behind them.
+
+    Values are ctypes scalars and `TensorMap`s. They are not changed afterwards: the driver reads them outside the GIL.
+    """
+
+    __slots__ = ("_addresses", "_values", "address")
+
+    def __init__(self, *values: Any) -> None:
+        self._values = values
+        self._addresses = (ctypes.c_void_p * len(values))(*map(_address, values))
+        self.address = ctypes.addressof(self._addresses)
+
+
+def _address(value: Any) -> int:
+    return value.address if isinstance(value, TensorMap) else ctypes.addressof(value)
+
+
+class Kernel:
+    """A kernel loaded on one device, for as long as this object lives."""
+
+    def __init__(self, cubin: Cubin, device: int, shared_bytes: int = 0) -> None:
+        from cuda.bindings import driver
+
+        require_hopper(device)
+        self.cubin, self.device, self.shared_bytes = cubin, device, shared_bytes
+        with context(device):
+            try:
+                self._module = check(driver.cuModuleLoadData(cubin.image))
+            except CudaError as error:
+                raise _explain(error, cubin) from error
+            function = check(driver.cuModuleGetFunction(self._module, cubin.symbol.encode()))
+            limit = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+            check(driver.cuFuncSetAttribute(function, limit, shared_bytes))
+        self._function, self._launch = function, driver.cuLaunchKernel
+
+    def launch(self, grid: int, block: int, stream: int, arguments: Arguments) -> None:
+        """Launch `grid` CTAs of `block` threads on `stream`. The device's context must be current."""
+        status = self._launch(self._function, grid, 1, 1, block, 1, 1, self.shared_bytes, stream, arguments.address, 0)
+        if status[0]:
+            check(status, f"cuLaunchKernel({self.cubin.symbol})")
+
+
+def load(cubin: Cubin, device: int, shared_bytes: int = 0) -> Kernel:
+    """Load `cubin` into the primary context of `device`, with `shared_bytes` of dynamic shared memory for each CTA."""
+    return Kernel(cubin, device, shared_bytes)
+
+
+def _explain(error: CudaError, cubin: Cubin) -> Exception:
+    """A cubin of a newer CUDA than the driver knows is the one failure that the user can mend."""
+    if error.name in ("CUDA_ERROR_NO_BINARY_FOR_GPU", "CUDA_ERROR_INVALID_IMAGE", "CUDA_ERROR_UNSUPPORTED_PTX_VERSION"):
+        return DriverTooOldError(
+            f"{cubin.symbol}: the driver refuses the cubin of NVRTC {cubin.meta['compiler']} ({error.name}); "
+            "update the driver, or install the extra nvgemm[nvrtc12] and set NVGEMM_NVRTC=12.8"
+        )
+    return error
