@@ -1,0 +1,1 @@
+"""Shapes, data and timing for measurements."""

@@ -1,0 +1,17 @@
+"""The one list of shapes that is measured."""
+
+from __future__ import annotations
+
+WEIGHTS = (  # N, K of DeepSeek-V3's projections
+    (576, 7168),
+    (2112, 7168),
+    (4096, 7168),
+    (7168, 2048),
+    (7168, 16384),
+    (24576, 1536),
+    (32768, 512),
+)
+TOKENS = (1, 16, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
+
+DENSE = [(m, n, k) for n, k in WEIGHTS for m in TOKENS] + [(8192, 8192, 8192)]
+"""M, N, K of the dense suite."""

@@ -1,0 +1,109 @@
+"""The command line: each subcommand's output and exit code, without a GPU."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import nvgemm
+from nvgemm import cli, settings
+
+ROOT = Path(__file__).resolve().parents[2]
+SHAPE = ["--dense", "256", "512", "512"]
+
+
+@pytest.fixture(scope="module")
+def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(autouse=True)
+def _cache(shared_cache: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "cache_dir", shared_cache)
+    monkeypatch.setattr(settings, "sass", "s2e2")
+
+
+def output(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert cli.main(arguments) == 0
+    return capsys.readouterr().out
+
+
+def test_info_names_every_setting(capsys: pytest.CaptureFixture[str], shared_cache: str) -> None:
+    text = output(capsys, "info")
+    assert all(variable in text for variable in settings.VARIABLES.values())
+    facts = json.loads(output(capsys, "info", "--json"))
+    assert facts["nvgemm"] == nvgemm.__version__
+    assert facts["cache"]["directory"] == shared_cache
+    assert facts["settings"]["sass"] == {"value": "s2e2", "variable": "NVGEMM_SASS"}
+
+
+def test_compile_prints_the_entry(capsys: pytest.CaptureFixture[str], shared_cache: str) -> None:
+    path = Path(output(capsys, "compile", *SHAPE).strip())
+    assert path.parent == Path(shared_cache)
+    expected = {"kernel.cubin", "kernel.raw.cubin", "kernel.cu", "config.cuh", "meta.json"}
+    assert expected <= {file.name for file in path.iterdir()}
+
+
+def test_emitted_folder_compiles_by_itself(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    folder = tmp_path / "emitted"
+    assert output(capsys, "compile", *SHAPE, "--emit", str(folder)).strip() == str(folder)
+    texts = {p.relative_to(folder).as_posix(): p.read_text() for p in folder.rglob("*.cu*") if p.suffix != ".cubin"}
+    from nvgemm.runtime import nvrtc
+    from nvgemm.runtime.specialize import Source
+
+    source = Source("kernel", texts)
+    assert nvrtc.compiler().compile(source).cubin == (folder / "kernel.raw.cubin").read_bytes()
+
+
+def test_sass_of_a_shape_an_entry_and_a_file_agree(capsys: pytest.CaptureFixture[str]) -> None:
+    entry = Path(output(capsys, "compile", *SHAPE).strip())
+    of_shape = output(capsys, "sass", *SHAPE)
+    assert of_shape == output(capsys, "sass", str(entry))
+    assert of_shape == output(capsys, "sass", str(entry / "kernel.raw.cubin"), "--policy", "s2e2")
+    assert json.loads(output(capsys, "sass", str(entry), "--json"))
+
+
+@pytest.mark.parametrize(
+    ("content", "policy"), [(b"not an ELF file", "s2e2"), (b"", "s2e2"), (b"\x7fELF" + bytes(200), "no_such_policy")]
+)
+def test_what_is_no_cubin_is_told_in_a_sentence(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, content: bytes, policy: str
+) -> None:
+    (tmp_path / "file").write_bytes(content)
+    assert cli.main(["sass", str(tmp_path / "file"), "--policy", policy]) == 1
+    assert capsys.readouterr().err.startswith("nvgemm sass: ")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["sass", "/no/such/file"], ["compile", "--dense", "64", "2111", "512"], ["compile", "--dense", "64", "64", "-8"]],
+)
+def test_mistakes_end_with_exit_code_1(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+    assert cli.main(arguments) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [["nonsense"], ["compile"], ["sass"], ["sass", "file", *SHAPE]])
+def test_wrong_usage_ends_with_exit_code_2(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(arguments)
+    assert stop.value.code == 2
+
+
+def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "debug", 1)
+    with pytest.raises(FileNotFoundError):
+        cli.main(["sass", "/no/such/file"])
+
+
+def test_module_can_be_run_and_its_output_cut_off() -> None:
+    command = f"{sys.executable} -m nvgemm info | head -1"
+    result = subprocess.run(["bash", "-o", "pipefail", "-c", command], cwd=ROOT, capture_output=True, text=True)
+    assert result.stdout.startswith("nvgemm")
+    assert result.stderr == ""
