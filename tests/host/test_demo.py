@@ -62,4 +62,4 @@ def test_without_a_gpu_it_builds_patches_and_computes(cache_dir, monkeypatch, ca
     assert "changed by policy s2e2, verified" in text
     assert str(cache_dir) in text
     assert "error against FP64, 64 tokens" in text
-    assert "0 changed" not in text
+    assert " 0 changed" not in text

@@ -70,10 +70,6 @@ def test_stalls_without_encoding(name: str) -> None:
         policy.parse(name)
 
 
-def test_defaults() -> None:
-    assert [policy.default_policy(1), policy.default_policy(2)] == ["asis", "s2e2"]
-
-
 def test_reuse_is_set_where_the_next_ffma_reads_the_same_scale() -> None:
     found = controls([WARPGROUP, *promotion(16), *[NOP] * 8, EXIT], "none")
     assert [c.reuse for c in found] == [2, 2, 2, 0] * 4
@@ -158,7 +154,7 @@ def test_none_undoes_all_that_the_rules_let_it_add(block_n: int, name: str) -> N
 @pytest.mark.parametrize("block_n", BLOCK_N)
 def test_the_default_really_changes_the_code(block_n: int) -> None:
     raw = promotion_cubin(block_n)
-    assert verify(raw, policy.apply(raw, policy.default_policy(2))).changed >= block_n // 2
+    assert verify(raw, policy.apply(raw, "s2e2")).changed >= block_n // 2
 
 
 def test_asis_and_cubins_without_promotion() -> None:

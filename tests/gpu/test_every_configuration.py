@@ -1,0 +1,60 @@
+"""Configurations of every kind are right, not only those that are picked; one that hangs fails and stops no other."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from launch_configurations import job, launch_all
+from products import build_all
+
+from nvgemm.choice.config import GemmConfig
+from nvgemm.choice.heuristic import candidates
+from nvgemm.choice.problem import Problem
+
+pytestmark = pytest.mark.gpu
+
+SHAPE = (600, 1096, 1936)  # no block divides M, N or K, and clusters have odd tails
+BLOCKS_N = (8, 64, 112, 128, 144, 176, 192)
+NARROWED = (32, 80)  # less 8: 24 and 72, which cross 128-blocks at every position
+FEW_SMS = 10  # each CTA computes several tiles, so that the ring and its phases go on from one to the next
+
+
+def spread() -> list[GemmConfig]:
+    """All kinds of blocks, consumers, K splits and clusters with these widths."""
+    legal = list(candidates(Problem(*SHAPE, True)))
+    chosen = [config for config in legal if config.block_n in BLOCKS_N]
+    of_two = [config for config in legal if config.block_n in NARROWED and config.cluster_m == 1]
+    return chosen + [dataclasses.replace(config, block_n=config.block_n - 8, k_unroll=1) for config in of_two]
+
+
+def fewest_stages() -> list[GemmConfig]:
+    """The shortest ring for each kind, and rasters that do not divide the tiles."""
+    return [
+        dataclasses.replace(config, num_stages=max(2, config.k_split), num_d_strips=1, raster_m=3, k_unroll=1)
+        for config in spread()
+        if config.block_n in (24, 112, 128)
+    ]
+
+
+def in_parts(configs: list[GemmConfig], size: int = 48) -> list[list[GemmConfig]]:
+    return [configs[first : first + size] for first in range(0, len(configs), size)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _built() -> None:
+    build_all([*spread(), *fewest_stages()])
+
+
+@pytest.mark.parametrize("num_sms", [FEW_SMS, 1000])
+@pytest.mark.parametrize("kind", ["spread", "fewest_stages"])
+def test_bits(kind, num_sms):
+    for part in in_parts({"spread": spread, "fewest_stages": fewest_stages}[kind]()):
+        launch_all([job(config, SHAPE[0], num_sms=num_sms) for config in part], timeout=60)
+
+
+@pytest.mark.parametrize("m", [1, 65, 128])
+def test_fewer_rows_than_the_configuration_is_for(m):
+    configs = [config for config in spread() if config.block_n in (8, 72, 192)]
+    for part in in_parts(configs):
+        launch_all([job(config, m, num_sms=FEW_SMS) for config in part], timeout=60)

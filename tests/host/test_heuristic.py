@@ -1,0 +1,77 @@
+"""`select_config` answers for every legal shape and device, with a candidate, always the same one, at once."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from nvgemm.bench.suites import DENSE
+from nvgemm.choice.heuristic import Model, candidates, predict, select_config
+from nvgemm.choice.problem import Problem
+
+SHAPES = [(m, n, k) for m in (1, 5, 63, 128, 300, 4096) for n, k in ((8, 16), (24, 7168), (2112, 1040), (7168, 16384))]
+HUGE = [(2**31 - 1, 8, 16), (1, 2**31 - 8, 16), (1, 8, 2**31 - 16), (100_000, 200_000, 65_536)]
+
+
+@pytest.mark.parametrize("num_sms", [1, 2, 3, 7, 16, 78, 114, 131, 132, 144])
+def test_any_number_of_sms(num_sms):
+    for shape in SHAPES + HUGE:
+        config = select_config(Problem(*shape, True), Model(num_sms=num_sms))
+        grid = config.grid(shape[0], num_sms)
+        assert 0 < grid <= num_sms, (shape, config)
+        assert (config.shape_n, config.shape_k) == shape[1:]
+
+
+@pytest.mark.parametrize("shape", [*SHAPES, *HUGE], ids=str)
+def test_the_candidate_of_least_predicted_time(shape):
+    problem = Problem(*shape, True)
+    legal = list(candidates(problem))
+    assert len(set(legal)) == len(legal) > 0
+    times = [predict(config, problem.m) for config in legal]
+    assert min(times) > 0
+    assert predict(select_config(problem), problem.m) == min(times)
+
+
+def test_every_legal_n_and_small_k():
+    for n in range(8, 600, 8):
+        for k in (16, 32, 112, 128, 144):
+            assert select_config(Problem(17, n, k, True)).shape_n == n
+
+
+def test_the_layout_of_scales_does_not_matter():
+    """They are transposed before the kernel runs, which is the same."""
+    assert all(select_config(Problem(*shape, True)) == select_config(Problem(*shape, False)) for shape in SHAPES)
+
+
+def test_more_work_is_never_predicted_to_be_faster():
+    for config in candidates(Problem(300, 2112, 7168, True)):
+        times = [predict(config, m) for m in (1, 64, 300, 1024, 8192, 65536)]
+        assert times == sorted(times), config
+
+
+def test_deterministic_across_processes():
+    code = "from nvgemm.choice.heuristic import *; from nvgemm.bench.suites import DENSE\n"
+    code += "print([hash(select_config(Problem(*shape, True))) for shape in DENSE])"
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    select_config.cache_clear()
+    assert done.stdout.strip() == str([hash(select_config(Problem(*shape, True))) for shape in DENSE])
+
+
+def test_quick():
+    """A new shape costs some milliseconds, one that was seen before no search."""
+    times = []
+    for m, n, k in DENSE:
+        start = time.perf_counter()
+        select_config.__wrapped__(Problem(m, n, k, True))
+        times.append(time.perf_counter() - start)
+    assert statistics.median(times) < 0.02  # seconds; 3 ms on an idle machine
+    before = select_config.cache_info().misses
+    for _ in range(2):
+        select_config(Problem(4095, 7168, 2048, True))
+    assert select_config.cache_info().misses <= before + 1

@@ -1,0 +1,118 @@
+"""Every configuration that is picked compiles for sm_90a without spills, serialised WGMMA or ignored setmaxnreg."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from nvgemm import settings
+from nvgemm.bench.suites import DENSE
+from nvgemm.choice.config import GemmConfig
+from nvgemm.choice.heuristic import select_config
+from nvgemm.choice.problem import Problem
+from nvgemm.runtime import nvrtc
+from nvgemm.runtime.build import Cubin
+from nvgemm.runtime.dense_kernel import build_config
+from nvgemm.runtime.sources import kernels_dir
+from nvgemm.runtime.specialize import Source, wgmma_header
+
+OTHERS = [
+    (1, 8, 16), (1, 4096, 4096), (3, 1000, 2000), (16, 136, 7168), (33, 24, 400), (64, 64, 64), (65, 200, 1936),
+    (77, 7168, 18432), (100, 512, 512), (127, 1544, 7152), (129, 129280, 7168), (190, 520, 1040), (256, 18432, 7168),
+    (300, 2056, 528), (333, 4608, 7168), (512, 11008, 4096), (768, 28672, 8192), (1000, 1000, 1008), (1536, 3072, 1536),
+    (3000, 14336, 4096), (16384, 1024, 8192),
+]  # fmt: skip
+REGISTER_FILE = 65536  # of an SM, 32-bit; a warp gets registers in units of 8 for each thread
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[GemmConfig, Cubin]]:
+    """The cubin of each configuration, compiled by two threads: NVRTC runs outside the GIL."""
+    configs = list(dict.fromkeys(select_config(Problem(*shape, True)) for shape in DENSE + OTHERS))
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(2) as pool:
+        patch.setattr(settings, "cache_dir", str(tmp_path_factory.mktemp("cache")))
+        cubins = pool.map(lambda config: build_config(config, "tuned"), configs)
+        yield dict(zip(configs, cubins, strict=True))
+
+
+@pytest.mark.slow
+def test_compiler_complains_of_nothing(shipped):
+    assert {c: cubin.meta["complaints"] for c, cubin in shipped.items() if cubin.meta["complaints"]} == {}
+
+
+@pytest.mark.slow
+def test_nothing_is_spilled(shipped):
+    assert {c: cubin.meta["spilled_bytes"] for c, cubin in shipped.items() if cubin.meta["spilled_bytes"]} == {}
+    frames = {c: re.findall(r"(\d+) bytes stack frame", cubin.meta["log"]) for c, cubin in shipped.items()}
+    assert {c: found for c, found in frames.items() if found != ["0"]} == {}
+
+
+@pytest.mark.slow
+def test_a_block_fits_on_an_sm(shipped):
+    for config, cubin in shipped.items():
+        assert -(-cubin.meta["registers"] // 8) * 8 * config.num_threads <= REGISTER_FILE, config
+        assert config.shared_bytes <= 232_448, config
+
+
+@pytest.mark.slow
+def test_kernels_of_two_row_groups_are_patched(shipped):
+    """Verified, too: a refused patch is a SassWarning, which is an error in these tests."""
+    for config, cubin in shipped.items():
+        assert (cubin.meta["changed_words"] > 0) == (cubin.image != cubin.raw), config
+        if config.num_consumers // config.k_split == 2:
+            assert cubin.meta["changed_words"] > 0, config
+
+
+def resources(body: str, *headers: str) -> dict:
+    """What the log says of a kernel with this text."""
+    files = {name: (kernels_dir() / name).read_text() for name in ("types.cuh", *headers)}
+    text = "".join(f'#include "{name}"\n' for name in (*files, "wgmma_mma.cuh")) + body
+    source = Source("bad", {"bad.cu": text, "wgmma_mma.cuh": wgmma_header(64), **files})
+    return nvrtc.resources(nvrtc.compiler().compile(source).log)
+
+
+def test_a_spill_is_found():
+    found = resources(
+        """
+extern "C" __global__ void __launch_bounds__(1024, 1) bad(float* x) {
+    float v[200];
+#pragma unroll
+    for (int i = 0; i < 200; ++i) v[i] = x[i * 1024 + threadIdx.x];
+    __syncthreads();
+#pragma unroll
+    for (int i = 0; i < 200; ++i) x[(199 - i) * 1024 + threadIdx.x] = v[i] * v[(i * 7 + 3) % 200];
+}"""
+    )
+    assert found["spilled_bytes"] > 0
+    assert found["registers"] == 64
+
+
+PRODUCT = """
+extern "C" __global__ void __launch_bounds__(128, 1) bad(float* x) {
+    extern __shared__ uint8_t tile[];
+    const uint64_t operand = ptx::wgmma_descriptor(tile);
+    float d[32];
+    ptx::wgmma_fence();
+    ptx::wgmma_mma(d, operand, operand, false);
+    BETWEEN
+    ptx::wgmma_mma(d, operand, operand, true);
+    ptx::wgmma_commit_group();
+    ptx::wgmma_wait_group_0(d);
+    for (int i = 0; i < 32; ++i) x[i * 128 + threadIdx.x] = d[i];
+}"""
+
+
+def test_a_serialised_wgmma_is_found():
+    headers = ("ptx/address.cuh", "ptx/wgmma.cuh")
+    assert resources(PRODUCT.replace("BETWEEN", ""), *headers)["complaints"] == []
+    touched = resources(PRODUCT.replace("BETWEEN", "d[3] += 1.0f;"), *headers)["complaints"]
+    assert any(re.search(r"C751\d", line) for line in touched), touched
+
+
+def test_an_ignored_setmaxnreg_is_found():
+    body = 'extern "C" __global__ void bad(float* x) { ptx::setmaxnreg_inc<240>(); x[threadIdx.x] = 1; }'
+    (line,) = resources(body, "ptx/warp.cuh")["complaints"]
+    assert "setmaxnreg" in line
