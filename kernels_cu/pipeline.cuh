@@ -29,8 +29,9 @@ struct Pipeline {
     __device__ __forceinline__ void wait_empty(SharedStorage& shared) const {
         ptx::mbarrier_try_wait(&shared.empty[stage], phase ^ 1);
     }
-    // By a whole consumer warp: one lane for each CTA whose producer fills this stage.
+    // By a whole consumer warp, whose lanes have all read: one of them for each CTA whose producer fills this stage.
     __device__ __forceinline__ void release(SharedStorage& shared, uint32_t lane) const {
+        __syncwarp();
         if constexpr (CLUSTER_SIZE == 1) {
             if (lane == 0) ptx::mbarrier_arrive(&shared.empty[stage]);
         } else {

@@ -116,8 +116,7 @@ def _print_errors(d: np.ndarray[Any, Any], x: np.ndarray[Any, Any], w: np.ndarra
 def _print_cubin(cubin: Cubin) -> None:
     meta = cubin.meta
     print(f"  compiled       in {meta['seconds']:.2f} s by NVRTC {meta['compiler']}, {meta['registers']} registers")
-    verified = ", verified" if meta["changed_words"] else ""
-    print(f"  control words  {meta['changed_words']} changed by policy {meta['policy']}{verified}")
+    print(f"  control words  {meta['changed_words']} changed by policy {meta['policy']}, verified")
     print(f"  cubin          {cubin.path or 'in memory only'}\n")
 
 

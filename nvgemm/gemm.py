@@ -91,7 +91,8 @@ def launcher(problem: Problem, operands: Operands, stream: int) -> Callable[[], 
     kernel = prepare(problem, a.device, stream)
     if not problem.sfa_mn_major:
         return _with_transposed_scales(kernel, operands, stream)
-    arguments = kernel.bind(a, sfa, b, sfb, d)
+    with driver.context(a.device):  # encoding a tensor map needs one
+        arguments = kernel.bind(a, sfa, b, sfb, d)
 
     def launch() -> None:
         with driver.context(d.device):
@@ -142,7 +143,7 @@ def _warn_of_transpose(sfa: ArrayView) -> None:
         f"a scales: strides {sfa.strides} of shape {sfa.shape} are transposed on the device in each call; "
         "nvgemm.get_mn_major_tma_aligned_tensor does it once",
         PerformanceWarning,
-        stacklevel=4,
+        stacklevel=5,  # the caller of fp8_gemm_nt
     )
 
 

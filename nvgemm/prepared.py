@@ -7,7 +7,7 @@ from typing import Any
 
 from nvgemm.choice import checks
 from nvgemm.choice.config import GemmConfig
-from nvgemm.choice.heuristic import predict
+from nvgemm.choice.heuristic import H100_CLOCK, predict
 from nvgemm.choice.problem import Problem, ceil_div
 from nvgemm.gemm import launcher, prepare, scale_bytes
 from nvgemm.runtime import driver, memory, streams
@@ -118,7 +118,7 @@ def _explain(problem: Problem, kernel: DenseKernel | None) -> str:
         "consumers": f"{c.num_consumers} warpgroups" + (", which split K" if c.k_split > 1 else ""),
         "cluster": f"{c.cluster_m}×{c.cluster_n}",
         "tiles": f"{tiles} on {grid} CTAs: {waves} waves, {tiles / grid / waves:.0%} full",
-        "predicted": f"{clocks / device.clock_khz * 1e3:.1f} µs at {device.clock_khz // 1000} MHz",
+        "predicted": f"{clocks / H100_CLOCK * 1e6:.1f} µs",
         "memory": f"{bytes_moved / 1e6:.1f} MB, {bytes_moved / device.memory_bandwidth * 1e6:.1f} µs at the peak",
         "policy": f"{meta['policy']}, {meta['changed_words']} control words changed",
         "compiled": f"NVRTC {meta['compiler']}, {meta['registers']} registers, {meta['spilled_bytes']} bytes spilled",

@@ -31,7 +31,9 @@ def _choice(name: str, allowed: tuple[str, ...]) -> str:
 
 def _policy(name: str, default: str) -> str:
     value = _text(name) or default
-    if not value.replace("_", "").isalnum():  # which names exist is known to nvgemm.sass.policy, a layer above
+    if (
+        not value.replace("_", "").replace("-", "").isalnum()
+    ):  # which names exist is known to nvgemm.sass.policy, a layer above
         raise ValueError(f"{VARIABLES[name]}: expected tuned, asis, none or the name of a policy, got {value!r}")
     return value
 

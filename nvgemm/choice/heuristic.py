@@ -7,24 +7,32 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from nvgemm.choice.config import BLOCK_K, MAX_SHARED_BYTES, GemmConfig
-from nvgemm.choice.problem import Problem, align, ceil_div
+from nvgemm.choice.problem import Problem, ceil_div
 
 MAX_STAGES = 12
-BLOCKS_N = (*range(8, 65, 8), *range(80, 257, 16))
-ACCUMULATOR_REGISTERS = {
-    1: 216,
-    2: 200,
-    4: 64,
-}  # of the 248 or 232 of a consumer thread; the rest are addresses and scales
+BLOCKS_N = (8, 16, 32, 48, 64, 96, 112, 128, 144, 160, 176, 192)
+CONSUMERS = ((64, 1, 1), (64, 2, 2), (64, 4, 4), (128, 2, 1), (256, 2, 1))  # block_m, num_consumers, k_split
+ACCUMULATOR_REGISTERS = {1: 216, 2: 200, 4: 64}  # by consumers; what their threads have beyond is addresses and scales
+
+# Clocks, fitted to 1,100 timings of 60 shapes on an H100 (docs/performance.md): the choice loses 1 % to the best.
+H100_CLOCK = 1.755e9  # Hz: what turns the model's clocks to seconds
+LAUNCH = 6700  # before the first tile and after the last
+CLUSTER_LAUNCH = 6000  # more, where CTAs start in pairs
+CHAIN = 60  # wait for a stage, latency of the multiplication, hand the stage back
+EPILOGUE = 584
+EPILOGUE_PER_ELEMENT = 0.104
+TENSOR_SHARE = 1.23  # clocks that a multiplication takes over its ideal
+STRADDLE_SHARE = 1.14  # more, where a tile has several scales of B
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """What the choice needs to know of a device. Rates are per clock of one SM, measured on an H100 SXM."""
+    """What the choice needs to know of a device; the defaults are an H100 SXM's."""
 
     num_sms: int = 132
-    l2_bytes_per_clock: float = 48.0  # from the L2 into one SM while all of them read
-    dram_bytes_per_clock: float = 1650.0  # of the whole device: 3.1 TB/s at 1.9 GHz
+    l2_bytes_per_clock_sm: float = 61.0
+    l2_bytes_per_clock: float = 6920.0  # into all SMs together
+    dram_bytes_per_clock: float = 1930.0
 
 
 H100 = Model()
@@ -38,7 +46,7 @@ def select_config(problem: Problem, device: Model = H100) -> GemmConfig:
 
 def candidates(problem: Problem, device: Model = H100) -> Iterator[GemmConfig]:
     """Every legal configuration that could be the fastest."""
-    for block_m, num_consumers, k_split in ((64, 1, 1), (64, 2, 2), (64, 4, 4), (128, 2, 1), (256, 2, 1)):
+    for block_m, num_consumers, k_split in CONSUMERS:
         if block_m > 64 and problem.m <= block_m // 2:
             continue
         for block_n in BLOCKS_N:
@@ -66,14 +74,14 @@ def _complete(
     cluster_n: int,
 ) -> GemmConfig | None:
     """Strips, stages and raster for these blocks; None where the cluster or shared memory does not allow them."""
+    if cluster_m * cluster_n > device.num_sms:
+        return None
     if cluster_m == 2 and (block_n % 16 or problem.m <= block_m):
         return None
     if cluster_n == 2 and problem.n <= block_n:
         return None
-    strips = min(2, ceil_div(block_n, 64))
-    k_blocks = ceil_div(problem.k, BLOCK_K)
-    most = align(min(MAX_STAGES, max(k_blocks, 2)), k_split)
-    for stages in range(most, 1, -k_split):
+    strips = 1 if block_m == 256 else min(2, ceil_div(block_n, 64))  # a stage is worth more than a strip
+    for stages in range(MAX_STAGES, 1, -k_split):
         config = GemmConfig(
             shape_n=problem.n,
             shape_k=problem.k,
@@ -106,25 +114,28 @@ def _raster(problem: Problem, device: Model, height: int, width: int) -> int:
 
 
 def predict(config: GemmConfig, m: int, device: Model = H100) -> float:
-    """Predicted clocks of one launch: the slowest of the device's resources over full waves, and one tile's latency."""
+    """Predicted clocks of one launch: waves of tiles against the bytes from memory."""
     k_blocks = ceil_div(config.shape_k, BLOCK_K)
-    waves = ceil_div(config.num_tiles(m), config.grid(m, device.num_sms))
-    tile = k_blocks * _k_block_clocks(config, device) + _epilogue_clocks(config)
-    dram = (m * config.shape_k + config.shape_n * config.shape_k + 2 * m * config.shape_n) / device.dram_bytes_per_clock
-    return max(waves * tile, dram) + 2500
+    tiles, grid = config.num_tiles(m), config.grid(m, device.num_sms)
+    rows = config.block_m / config.num_consumers * config.k_split  # that one consumer stores
+    tile = k_blocks * _k_block(config, grid, device) + EPILOGUE + EPILOGUE_PER_ELEMENT * rows * config.block_n
+    memory = (
+        m * config.shape_k + config.shape_n * config.shape_k + 2 * m * config.shape_n
+    ) / device.dram_bytes_per_clock
+    return _overlap(ceil_div(tiles, grid) * tile, memory) + LAUNCH + CLUSTER_LAUNCH * (config.cluster_size - 1)
 
 
-def _k_block_clocks(config: GemmConfig, device: Model) -> float:
-    """Clocks that one CTA takes for 128 of K: tensor core, shared memory, L2, or a consumer's own dependent chain."""
-    block_m, block_n = config.block_m, config.block_n
-    slices = block_m // 64
-    tensor = slices * 2 * max(block_n, 16)
-    shared = 2 * block_m + block_n + block_m * block_n / 64
-    l2 = (block_m / config.cluster_n + block_n / config.cluster_m) * BLOCK_K / device.l2_bytes_per_clock
-    chain = slices / config.num_consumers * (2 * max(block_n, 16) + block_n / 2 + 110)
-    return max(tensor, shared, l2, chain)
+def _k_block(config: GemmConfig, grid: int, device: Model) -> float:
+    """Clocks that one CTA takes for 128 of K: tensor cores, loads from the L2, and a consumer's dependent chain."""
+    slices = config.block_m // 64
+    multiply = 2 * max(config.block_n, 16)  # clocks of m64nNk128 with the tensor cores to itself
+    loaded = (config.block_m / config.cluster_n + config.block_n / config.cluster_m) * BLOCK_K
+    tensor = TENSOR_SHARE * slices * multiply * (STRADDLE_SHARE if 128 % config.block_n else 1)
+    l2 = loaded / min(device.l2_bytes_per_clock_sm, device.l2_bytes_per_clock / grid)
+    chain = slices / config.num_consumers * (multiply + config.block_n / 2 + CHAIN)
+    return _overlap(tensor, l2, chain)
 
 
-def _epilogue_clocks(config: GemmConfig) -> float:
-    """Clocks in which a tile's results are converted and stored, and the tensor cores wait."""
-    return 800 + config.block_m * config.block_n / 40
+def _overlap(*clocks: float) -> float:
+    """Of activities side by side: the longest, and a little more where others are nearly as long."""
+    return float(sum(x**4 for x in clocks) ** 0.25)

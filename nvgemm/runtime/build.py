@@ -16,7 +16,7 @@ from nvgemm.errors import CompileError, SassError, SassWarning
 from nvgemm.runtime import cubin_cache, nvrtc
 from nvgemm.runtime.entry import Entry
 from nvgemm.runtime.specialize import Source, specialize
-from nvgemm.sass.policy import PATCHER_VERSION, apply
+from nvgemm.sass.policy import PATCHER_VERSION, apply, parse
 from nvgemm.sass.verify import verify
 
 
@@ -33,8 +33,9 @@ class Cubin:
     path : Path or None
         Folder of its cache entry; None when it is kept in memory only.
     meta : dict
-        ``compiler``, ``policy``, ``changed_words``, ``registers``, ``spilled_bytes``, ``complaints``, ``log``,
-        ``constants`` and ``seconds`` of compiling and patching.
+        ``compiler``, ``policy``, ``changed_words``, ``refusal`` (why the policy is not applied, or None),
+        ``registers``, ``spilled_bytes``, ``stack_bytes``, ``complaints``, ``log``, ``constants``, and the ``seconds``
+        of compiling and patching.
     files : dict
         Every source text by include name, as compiled.
     """
@@ -54,9 +55,10 @@ def build(kernel: str, constants: Mapping[str, int], policy: str = "asis") -> Cu
     ------
     CompileError
         NVRTC refuses the source, or nothing is cached and ``settings.compile`` is ``never``.
-    SassError
+    ValueError
         `policy` is no policy's name.
     """
+    parse(policy)
     source = specialize(kernel, constants)
     key = _key(source, policy)
     entry = cubin_cache.get(kernel, key, None if settings.compile == "never" else nvrtc.compiler().version)
@@ -76,13 +78,14 @@ def _compile(source: Source, key: str, constants: dict[str, int], policy: str) -
     start = time.perf_counter()
     compiler = nvrtc.compiler()
     compiled = compiler.compile(source)
-    image, changed = _patch(compiled.cubin, policy, source.kernel)
+    image, changed, refusal = _patch(compiled.cubin, policy)
     meta = {
         "kernel": source.kernel,
         "constants": constants,
         "compiler": compiler.version,
         "policy": policy,
         "changed_words": changed,
+        "refusal": refusal,
         **nvrtc.resources(compiled.log),
         "log": compiled.log,
         "seconds": round(time.perf_counter() - start, 4),
@@ -93,19 +96,18 @@ def _compile(source: Source, key: str, constants: dict[str, int], policy: str) -
     return cubin_cache.put(source.kernel, key, compiler.version, files, meta)
 
 
-def _patch(raw: bytes, policy: str, kernel: str) -> tuple[bytes, int]:
-    """The patched image and how many control words differ; the raw one where the verifier refuses the patch."""
+def _patch(raw: bytes, policy: str) -> tuple[bytes, int, str | None]:
+    """The patched image and how many control words differ; or the raw one, and why the verifier refuses the patch."""
     image = apply(raw, policy)
     try:
-        return image, verify(raw, image, policy).changed
+        return image, verify(raw, image, policy).changed, None
     except SassError as error:
-        warnings.warn(
-            f"{kernel}: policy {policy} is not applied, rule {error.rule}: {error}", SassWarning, stacklevel=4
-        )
-        return raw, 0
+        return raw, 0, f"rule {error.rule}: {error}"
 
 
 def _cubin(kernel: str, entry: Entry) -> Cubin:
+    if refusal := entry.meta.get("refusal"):
+        warnings.warn(f"{kernel}: policy {entry.meta['policy']} is not applied, {refusal}", SassWarning, stacklevel=3)
     files = dict(entry.files)
     image, raw = files.pop("kernel.cubin"), files.pop("kernel.raw.cubin")
     return Cubin(image, raw, kernel, entry.path, entry.meta, files)

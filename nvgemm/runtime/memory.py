@@ -61,9 +61,15 @@ def _from_cupy(device: int, shape: tuple[int, ...], dtype: str, stream: int) -> 
     with driver.context(device):
         refuse_capture(stream, "its result would have to be allocated", "make it before the capture and pass it as d=")
     if cuda.get_current_stream().ptr == stream:
-        return cupy.empty(shape, host_dtype(dtype))
+        return _cupy_empty(cupy, shape, dtype)
     with _cupy_stream(cuda, stream, device):
-        return cupy.empty(shape, host_dtype(dtype))
+        return _cupy_empty(cupy, shape, dtype)
+
+
+def _cupy_empty(cupy: Any, shape: tuple[int, ...], dtype: str) -> Any:
+    if dtype == "float8_e4m3fn":  # CuPy 14 has no FP8 type, but lets an array of bytes be viewed as one
+        return cupy.empty(shape, "uint8").view(host_dtype(dtype))
+    return cupy.empty(shape, host_dtype(dtype))
 
 
 def _cupy_stream(cuda: Any, stream: int, device: int) -> Any:

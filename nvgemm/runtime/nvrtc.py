@@ -38,6 +38,8 @@ class Nvrtc:
 
     def __init__(self, path: str) -> None:
         self.path = path
+        for builtins in Path(path).parent.glob("libnvrtc-builtins.so.*"):
+            ctypes.CDLL(str(builtins))  # NVRTC opens it by its name alone, which only finds what is loaded or installed
         self._library = ctypes.CDLL(path)
         self._library.nvrtcGetErrorString.restype = ctypes.c_char_p
         major, minor = ctypes.c_int(), ctypes.c_int()
@@ -75,7 +77,7 @@ class Nvrtc:
 
 
 def resources(log: str) -> dict[str, Any]:
-    """What ptxas reports of a kernel: ``registers``, ``spilled_bytes``, and ``complaints``.
+    """What ptxas reports of a kernel: ``registers``, ``spilled_bytes``, ``stack_bytes`` and ``complaints``.
 
     A complaint is a line that a shipped configuration must not have: a serialised WGMMA (C7510 … C7519), an ignored
     setmaxnreg (C7508), any other warning.
@@ -85,6 +87,7 @@ def resources(log: str) -> dict[str, Any]:
     return {
         "registers": int(registers.group(1)) if registers else None,
         "spilled_bytes": sum(map(int, spills)),
+        "stack_bytes": sum(map(int, re.findall(r"(\d+) bytes stack frame", log))),
         "complaints": re.findall(r"^.*(?:C75\d\d|[Ww]arning|setmaxnreg|serializ).*$", log, re.MULTILINE),
     }
 
@@ -96,7 +99,14 @@ def compiler() -> Nvrtc:
 
 @cache
 def _load(wanted: str | None) -> Nvrtc:
-    return Nvrtc(_find(wanted))
+    path = _find(wanted)
+    try:
+        found = Nvrtc(path)
+    except OSError as error:
+        raise CompileError(f"NVGEMM_NVRTC: {path} cannot be loaded ({error})") from error
+    if wanted and "/" not in wanted and not f"{found.version}.".startswith(f"{wanted}."):
+        raise CompileError(f"NVGEMM_NVRTC: version {wanted} is wanted, {path} is {found.version}")
+    return found
 
 
 def _find(wanted: str | None) -> str:
@@ -116,10 +126,14 @@ def _find(wanted: str | None) -> str:
 
 def _find_version(version: str) -> str:
     """A libnvrtc of this major version in an installed wheel: nvidia/cu13/lib, nvidia/cuda_nvrtc/lib."""
-    import nvidia
-
     major = version.split(".")[0]
-    for root in nvidia.__path__:
+    try:
+        import nvidia
+
+        roots = list(nvidia.__path__)
+    except ImportError:
+        roots = []
+    for root in roots:
         for folder in (f"cu{major}/lib", "cuda_nvrtc/lib"):
             for path in sorted(Path(root, folder).glob(f"libnvrtc.so.{major}*")):
                 return str(path)

@@ -86,11 +86,6 @@ class Policy:
         return range(start + self.phase, stop, self.period)
 
 
-def default_policy(num_consumers: int) -> str:
-    """Policy for a kernel with `num_consumers` consumer warpgroups where no measurement says better."""
-    return "s2e2" if num_consumers >= 2 else "asis"
-
-
 def parse(name: str) -> Policy:
     """Policy of that name.
 
