@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 from nvgemm import settings
@@ -77,28 +76,20 @@ def fp8_gemm_nt(
         driver.require_hopper(va.device)
         d = memory.empty(a_data, va, (problem.m, problem.n), "bfloat16", handle)
         vd = view(d, "d")
-    launcher(problem, (va, vsa, vb, vsb, vd), handle)()
+    launch(problem, (va, vsa, vb, vsb, vd), handle)
     return d
 
 
-def launcher(problem: Problem, operands: Operands, stream: int) -> Callable[[], None]:
-    """What launches the product of checked operands on `stream`, everything loaded and packed."""
+def launch(problem: Problem, operands: Operands, stream: int) -> None:
+    """Launch the product of checked operands on `stream`."""
     a, sfa, b, sfb, d = operands
-    if 0 in (problem.m, problem.n):
-        return lambda: None
-    if problem.k == 0:
-        return lambda: _fill_zeros(d, stream)
+    if not problem.m * problem.n * problem.k:
+        return _fill_zeros(d, stream)
     kernel = prepare(problem, a.device, stream)
     if not problem.sfa_mn_major:
-        return _with_transposed_scales(kernel, operands, stream)
-    with driver.context(a.device):  # encoding a tensor map needs one
-        arguments = kernel.bind(a, sfa, b, sfb, d)
-
-    def launch() -> None:
-        with driver.context(d.device):
-            kernel.launch(arguments, problem.m, stream)
-
-    return launch
+        return _launch_transposed(kernel, operands, stream)
+    with driver.context(a.device):
+        kernel.launch(kernel.bind(a, sfa, b, sfb, d), stream)
 
 
 def prepare(problem: Problem, device: int, stream: int) -> DenseKernel:
@@ -112,18 +103,14 @@ def prepare(problem: Problem, device: int, stream: int) -> DenseKernel:
     return kernel
 
 
-def _with_transposed_scales(kernel: DenseKernel, operands: Operands, stream: int) -> Callable[[], None]:
+def _launch_transposed(kernel: DenseKernel, operands: Operands, stream: int) -> None:
     a, sfa, b, sfb, d = operands
     _warn_of_transpose(sfa)
     transpose_to = transpose(sfa, stream)
-
-    def launch() -> None:
-        with memory.scratch_lock, driver.context(d.device):
-            ptr = memory.scratch(d.device, stream, scale_bytes(a.shape[0], a.shape[1]))
-            transpose_to(ptr)
-            kernel.launch(kernel.bind(a, transposed_scales(sfa, ptr), b, sfb, d), a.shape[0], stream)
-
-    return launch
+    with memory.scratch_lock, driver.context(d.device):
+        ptr = memory.scratch(d.device, stream, scale_bytes(a.shape[0], a.shape[1]))
+        transpose_to(ptr)
+        kernel.launch(kernel.bind(a, transposed_scales(sfa, ptr), b, sfb, d), stream)
 
 
 def scale_bytes(m: int, k: int) -> int:
@@ -132,6 +119,9 @@ def scale_bytes(m: int, k: int) -> int:
 
 
 def _fill_zeros(d: ArrayView, stream: int) -> None:
+    """The result where K = 0; where M or N is 0 there is none."""
+    if 0 in d.shape:
+        return
     pitch, width = 2 * row_stride(d.shape, d.strides), 2 * d.shape[1]
     with driver.context(d.device):
         fill = driver.cuda().cuMemsetD2D8Async(d.ptr, pitch, 0, width, d.shape[0], stream)

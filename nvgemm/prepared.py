@@ -9,7 +9,7 @@ from nvgemm.choice import checks
 from nvgemm.choice.config import GemmConfig
 from nvgemm.choice.heuristic import H100_CLOCK, predict
 from nvgemm.choice.problem import Problem, ceil_div
-from nvgemm.gemm import launcher, prepare, scale_bytes
+from nvgemm.gemm import Operands, launch, prepare, scale_bytes
 from nvgemm.runtime import driver, memory, streams
 from nvgemm.runtime.arrays import view
 from nvgemm.runtime.dense_kernel import DenseKernel, model
@@ -60,8 +60,12 @@ class Plan:
             driver.require_hopper(views[0].device)
             d = memory.empty(objects[0], views[0], (problem.m, problem.n), "bfloat16", handle)
             views[4] = view(d, "d")
-        self._launch = launcher(problem, tuple(views), handle)  # type: ignore[arg-type]
+        self._views: Operands = tuple(views)  # type: ignore[assignment]
         self._kernel = prepare(problem, views[0].device, handle) if problem.m * problem.n * problem.k else None
+        self._binding = None
+        if self._kernel is not None and problem.sfa_mn_major:
+            with driver.context(views[0].device):
+                self._binding = self._kernel.bind(*self._views)
         self.a, self.b, self.d, self.problem, self.stream = a, b, d, problem, handle
 
     def __call__(self, *, a: Any = None, b: Any = None, d: Any = None) -> Any:
@@ -72,7 +76,11 @@ class Plan:
                 self.b if b is None else b,
                 self.d if d is None else d,
             )
-        self._launch()
+        if self._kernel is None or self._binding is None:
+            launch(self.problem, self._views, self.stream)
+        else:
+            with driver.context(self._views[0].device):
+                self._kernel.launch(self._binding, self.stream)
         return self.d
 
     @property

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 VARIABLES = {
     "cache_dir": "NVGEMM_CACHE_DIR",
@@ -31,9 +32,7 @@ def _choice(name: str, allowed: tuple[str, ...]) -> str:
 
 def _policy(name: str, default: str) -> str:
     value = _text(name) or default
-    if (
-        not value.replace("_", "").replace("-", "").isalnum()
-    ):  # which names exist is known to nvgemm.sass.policy, a layer above
+    if not re.fullmatch(r"[\w-]+", value):  # which names exist is known to nvgemm.sass.policy, a layer above
         raise ValueError(f"{VARIABLES[name]}: expected tuned, asis, none or the name of a policy, got {value!r}")
     return value
 

@@ -1,26 +1,56 @@
-"""Times of the dense suite on device 0."""
+"""The dense suite with a cold L2, beside cuBLASLt's block-scaled products."""
 
 from __future__ import annotations
 
+import importlib
+import math
+from typing import Any
+
 import nvgemm
-from nvgemm.bench.layer import Product, activations, weights
+from nvgemm.bench.cold import Flush, Times, measure
+from nvgemm.bench.layer import Product
+from nvgemm.bench.peers import cublaslt
 from nvgemm.bench.suites import DENSE
-from nvgemm.bench.timing import median_seconds
 from nvgemm.runtime import driver
 
 
 def run() -> None:
-    """Print one line a shape: median time, TFLOP/s and GB/s."""
-    import numpy as np
-
+    """Print one line a shape: ours, each peer, and how many times faster than the fastest of them; needs torch."""
+    torch = importlib.import_module("torch")
     device = driver.require_hopper(0)
-    rng = np.random.default_rng(0)
-    print(f"{device.name}: median of 50 launches, L2 warm")
-    print(f"{'M':>6}{'N':>7}{'K':>7}{'µs':>10}{'TFLOP/s':>9}{'GB/s':>7}")
+    print(f"{device.name}; µs: median of 30 kernel times, L2 flushed clean, contenders alternating")
+    print(
+        f"{'M':>6}{'N':>7}{'K':>7}{'nvgemm':>10}{'spread':>8}{'TFLOP/s':>9}{'block128':>10}{'block1':>10}{'ratio':>7}"
+    )
+    flush, ratios = Flush(torch), []
     for m, n, k in DENSE:
-        a = nvgemm.per_token_cast_to_fp8(nvgemm.Array.from_numpy(activations(rng, m, k)))
-        b = nvgemm.per_block_cast_to_fp8(nvgemm.Array.from_numpy(weights(rng, n, k)))
-        plan = nvgemm.plan(a, b, nvgemm.fp8_gemm_nt(a, b, stream=0), stream=0)
-        seconds, product = median_seconds(plan), Product("", m, n, k)
-        rates = f"{product.flop / seconds * 1e-12:>9.0f}{product.bytes / seconds * 1e-9:>7.0f}"
-        print(f"{m:>6}{n:>7}{k:>7}{seconds * 1e6:>10.2f}{rates}", flush=True)
+        times = _times(torch, flush, m, n, k)
+        ours = times.pop("nvgemm")
+        ratio = min((peer.median for peer in times.values()), default=math.nan) / ours.median
+        ratios.append((ratio, m))
+        print(_line(Product("", m, n, k), ours, times, ratio), flush=True)
+    _summary(ratios)
+
+
+def _times(torch: Any, flush: Flush, m: int, n: int, k: int) -> dict[str, Times]:
+    a = nvgemm.per_token_cast_to_fp8(torch.randn(m, k, device="cuda"))
+    b = nvgemm.per_block_cast_to_fp8(torch.randn(n, k, device="cuda"))
+    plan = nvgemm.plan(a, b)
+    plan()
+    return measure(torch, flush, {"nvgemm": plan, **cublaslt(torch, a, b)})
+
+
+def _line(product: Product, ours: Times, peers: dict[str, Times], ratio: float) -> str:
+    shape = f"{product.m:>6}{product.n:>7}{product.k:>7}"
+    spread = (ours.median - ours.quarter) / ours.median
+    mine = f"{ours.median:>10.2f}{spread:>8.1%}{product.flop / ours.median * 1e-6:>9.0f}"
+    names = ("cublaslt block128", "cublaslt block1")
+    others = "".join(f"{peers[name].median:>10.2f}" if name in peers else f"{'-':>10}" for name in names)
+    return f"{shape}{mine}{others}{ratio:>7.2f}"
+
+
+def _summary(ratios: list[tuple[float, int]]) -> None:
+    for low, high in ((1, 128), (256, 1024), (2048, 8192)):
+        part = [ratio for ratio, m in ratios if low <= m <= high and not math.isnan(ratio)]
+        geomean = math.exp(sum(map(math.log, part)) / len(part))
+        print(f"M {low} … {high}: geomean {geomean:.3f}, least {min(part):.2f}, {len(part)} shapes")

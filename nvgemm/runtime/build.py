@@ -61,7 +61,7 @@ def build(kernel: str, constants: Mapping[str, int], policy: str = "asis") -> Cu
     parse(policy)
     source = specialize(kernel, constants)
     key = _key(source, policy)
-    entry = cubin_cache.get(kernel, key, None if settings.compile == "never" else nvrtc.compiler().version)
+    entry = cubin_cache.get(kernel, key, None if settings.compile == "never" else nvrtc.version())
     if entry is None:
         if settings.compile == "never":
             raise CompileError(f"{kernel}: no cubin is cached for {dict(constants)}, and NVGEMM_COMPILE is 'never'")

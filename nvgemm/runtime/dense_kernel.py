@@ -17,6 +17,9 @@ _STRIP = (16, 64)  # rows and columns of D that a warp stores at a time
 _MAX_BINDINGS = 4096
 
 
+Binding = tuple[int, Arguments]  # CTAs to launch, and the kernel's packed parameters
+
+
 def resolve_policy(policy: str, config: GemmConfig) -> str:
     """The policy that `policy` means for this kernel; ``tuned`` is what measured best for its kind on an H100."""
     if policy != "tuned":
@@ -38,13 +41,13 @@ class DenseKernel:
     """
 
     def __init__(self, config: GemmConfig, policy: str, device: driver.Device) -> None:
-        self.config, self.device = config, device
+        self.config, self.device, self._num_threads = config, device, config.num_threads
         self.cubin = build_config(config, policy)
         self.kernel = Kernel(self.cubin, device.ordinal, config.shared_bytes)
-        self._bindings: dict[tuple[object, ...], Arguments] = {}
+        self._bindings: dict[tuple[object, ...], Binding] = {}
 
-    def bind(self, a: ArrayView, sfa: ArrayView, b: ArrayView, sfb: ArrayView, d: ArrayView) -> Arguments:
-        """Parameters for checked operands; `sfa` MN-major. D's row count is M."""
+    def bind(self, a: ArrayView, sfa: ArrayView, b: ArrayView, sfb: ArrayView, d: ArrayView) -> Binding:
+        """Grid and parameters for checked operands; `sfa` MN-major. The device's context must be current."""
         key = (
             a.ptr,
             sfa.ptr,
@@ -58,12 +61,13 @@ class DenseKernel:
             sfb.strides,
             d.strides,
         )
-        arguments = self._bindings.get(key)
-        if arguments is None:
+        binding = self._bindings.get(key)
+        if binding is None:
             if len(self._bindings) >= _MAX_BINDINGS:
                 self._bindings.clear()
-            arguments = self._bindings[key] = self._pack(a, sfa, b, sfb, d)
-        return arguments
+            grid = self.config.grid(d.shape[0], self.device.num_sms)
+            binding = self._bindings[key] = (grid, self._pack(a, sfa, b, sfb, d))
+        return binding
 
     def _pack(self, a: ArrayView, sfa: ArrayView, b: ArrayView, sfb: ArrayView, d: ArrayView) -> Arguments:
         config, (m, k), n = self.config, a.shape, b.shape[0]
@@ -82,10 +86,10 @@ class DenseKernel:
             c_uint32(m),
         )
 
-    def launch(self, arguments: Arguments, m: int, stream: int) -> None:
+    def launch(self, binding: Binding, stream: int) -> None:
         """Launch on `stream`; the device's context must be current."""
-        config = self.config
-        self.kernel.launch(config.grid(m, self.device.num_sms), config.num_threads, stream, arguments)
+        grid, arguments = binding
+        self.kernel.launch(grid, self._num_threads, stream, arguments)
 
 
 def transposed_scales(sfa: ArrayView, ptr: int) -> ArrayView:

@@ -9,11 +9,11 @@ import ctypes
 import re
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from nvgemm import settings
 from nvgemm.errors import CompileError
+from nvgemm.runtime import nvrtc_library
 from nvgemm.runtime.specialize import Source
 
 ARCHITECTURE = "sm_90a"
@@ -38,7 +38,7 @@ class Nvrtc:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        for builtins in Path(path).parent.glob("libnvrtc-builtins.so.*"):
+        for builtins in nvrtc_library.builtins_of(path):
             ctypes.CDLL(str(builtins))  # NVRTC opens it by its name alone, which only finds what is loaded or installed
         self._library = ctypes.CDLL(path)
         self._library.nvrtcGetErrorString.restype = ctypes.c_char_p
@@ -97,6 +97,11 @@ def compiler() -> Nvrtc:
     return _load(settings.nvrtc)
 
 
+def version() -> str:
+    """Version of `compiler()`, from file names where they tell: to load it takes 80 ms that a cache hit need not spend."""
+    return nvrtc_library.named_version(_find(settings.nvrtc)) or compiler().version
+
+
 @cache
 def _load(wanted: str | None) -> Nvrtc:
     path = _find(wanted)
@@ -109,35 +114,9 @@ def _load(wanted: str | None) -> Nvrtc:
     return found
 
 
+@cache
 def _find(wanted: str | None) -> str:
-    if wanted and "/" in wanted:
-        return wanted
-    if wanted:
-        return _find_version(wanted)
-    from cuda.pathfinder import load_nvidia_dynamic_lib
-
-    try:
-        return str(load_nvidia_dynamic_lib("nvrtc").abs_path)
-    except Exception as error:
-        raise CompileError(
-            "NVRTC was not found: pip install nvidia-cuda-nvrtc, or name a libnvrtc in NVGEMM_NVRTC"
-        ) from error
-
-
-def _find_version(version: str) -> str:
-    """A libnvrtc of this major version in an installed wheel: nvidia/cu13/lib, nvidia/cuda_nvrtc/lib."""
-    major = version.split(".")[0]
-    try:
-        import nvidia
-
-        roots = list(nvidia.__path__)
-    except ImportError:
-        roots = []
-    for root in roots:
-        for folder in (f"cu{major}/lib", "cuda_nvrtc/lib"):
-            for path in sorted(Path(root, folder).glob(f"libnvrtc.so.{major}*")):
-                return str(path)
-    raise CompileError(f"NVGEMM_NVRTC: no NVRTC {version} is installed; for 12.8 install the extra nvgemm[nvrtc12]")
+    return nvrtc_library.find(wanted)
 
 
 def _c_strings(strings: object) -> ctypes.Array[ctypes.c_char_p]:

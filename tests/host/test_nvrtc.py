@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from nvgemm import CompileError, settings
-from nvgemm.runtime import nvrtc
+from nvgemm.runtime import nvrtc, nvrtc_library
 from nvgemm.runtime.specialize import Source
 
 KERNEL = """// line 1
@@ -123,5 +123,10 @@ def test_no_library_at_all(monkeypatch):
         raise RuntimeError("libnvrtc was not found")
 
     monkeypatch.setattr("cuda.pathfinder.load_nvidia_dynamic_lib", missing)
+    monkeypatch.setattr(nvrtc_library, "_in_wheels", lambda major: iter(()))
     with pytest.raises(CompileError, match="pip install nvidia-cuda-nvrtc"):
-        nvrtc._find(None)
+        nvrtc_library.find(None)
+
+
+def test_file_names_tell_the_version():
+    assert nvrtc.version() == nvrtc.compiler().version

@@ -1,0 +1,78 @@
+"""Kernel times with a cold L2, several contenders side by side, by torch's profiler."""
+
+from __future__ import annotations
+
+import random
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+FLUSH_BYTES = 256 << 20  # five times the L2: written, then as much read, so that no dirty lines are left to write back
+WARM_UP = 0.15  # seconds of matrix products: an idle card clocks at a fraction of its speed
+_FLUSH_READS = 40.0  # µs: reading FLUSH_BYTES takes twice as long, a contender's own reduction less
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Of one contender, in µs: all its kernels of a call together."""
+
+    median: float
+    quarter: float  # lower quartile: the distance to the median is the spread
+
+    @classmethod
+    def of(cls, samples: list[float]) -> Times:
+        ordered = sorted(samples)
+        return cls(statistics.median(ordered), ordered[len(ordered) // 4])
+
+
+class Flush:
+    """Scratch that empties the L2, and the warm-up before a measurement."""
+
+    def __init__(self, torch: Any) -> None:
+        self._torch = torch
+        self._write = torch.empty(FLUSH_BYTES, dtype=torch.uint8, device="cuda")
+        self._read = torch.zeros(FLUSH_BYTES // 4, dtype=torch.float32, device="cuda")
+        self._square = torch.randn(4096, 4096, dtype=torch.bfloat16, device="cuda")
+
+    def __call__(self) -> None:
+        self._write.fill_(1)
+        self._read.sum()
+
+    def warm_up(self) -> None:
+        until = time.perf_counter() + WARM_UP
+        while time.perf_counter() < until:
+            for _ in range(5):
+                self._square @ self._square
+            self._torch.cuda.synchronize()
+
+
+def measure(torch: Any, flush: Flush, runs: Mapping[str, Callable[[], object]], rounds: int = 30) -> dict[str, Times]:
+    """Times of `runs`, which alternate in random order, each after a clean flush."""
+    order = [name for _ in range(rounds) for name in random.sample(list(runs), len(runs))]
+    flush.warm_up()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profiler:
+        for name in order:
+            flush()
+            runs[name]()
+        torch.cuda.synchronize()
+    slots = _slots(torch, profiler.events())
+    if len(slots) != len(order):
+        raise RuntimeError(f"the profiler shows {len(slots)} flushes of {len(order)}")
+    samples: dict[str, list[float]] = {name: [] for name in runs}
+    for name, microseconds in zip(order, slots, strict=True):
+        samples[name].append(microseconds)
+    return {name: Times.of(values) for name, values in samples.items()}
+
+
+def _slots(torch: Any, events: Any) -> list[float]:
+    """Kernel time between each flush and the next."""
+    on_device = [event for event in events if event.device_type == torch.autograd.DeviceType.CUDA]
+    slots: list[float] = []
+    for event in sorted(on_device, key=lambda event: event.time_range.start):
+        if "reduce_kernel" in event.name and event.device_time > _FLUSH_READS:
+            slots.append(0.0)
+        elif slots and "FillFunctor" not in event.name:
+            slots[-1] += event.device_time
+    return slots
