@@ -1,8 +1,8 @@
 // D[M, N] = (A · sfa) · (B · sfb)ᵀ: FP8 E4M3 operands, FP32 scales for 1×128 of A and 128×128 of B, BF16 result.
 //
-// A persistent kernel of three or two warpgroups: one producer, which keeps a ring of stages in shared memory filled, and
-// the consumers, which multiply on the tensor cores and promote each 128 of K to FP32 on the CUDA cores. While one consumer
-// promotes, the tensor cores work for the other. docs/kernel.md walks through it.
+// A persistent kernel: one producer warpgroup, which keeps a ring of stages in shared memory filled, and one, two or four
+// consumer warpgroups, which multiply on the tensor cores and promote each 128 of K to FP32 on the CUDA cores. While one
+// consumer promotes, the tensor cores work for the others. docs/kernel.md walks through it.
 #include "config.cuh"
 #include "epilogue.cuh"
 #include "pipeline.cuh"
@@ -17,6 +17,7 @@ constexpr uint32_t NUM_K_BLOCKS = ceil_div(SHAPE_K, BLOCK_K);
 // The consumers divide the rows of a tile, or, where it has only 64, its k-blocks.
 constexpr uint32_t ROW_GROUPS = NUM_CONSUMERS / K_SPLIT;
 constexpr uint32_t NUM_SLICES = BLOCK_M / (64 * ROW_GROUPS);  // of 64 rows, for each consumer warpgroup
+static_assert(NUM_CONSUMERS == 1 || NUM_CONSUMERS == 2 || NUM_CONSUMERS == 4, "CONSUMER_REGISTERS knows these");
 static_assert(NUM_STAGES % K_SPLIT == 0, "each consumer has as many stages");
 static_assert(K_SPLIT == 1 || (K_SPLIT == NUM_CONSUMERS && BLOCK_M == 64), "K is split among all consumers of 64 rows");
 constexpr uint32_t NUM_THREADS = 128 * (NUM_CONSUMERS + 1);
@@ -66,12 +67,13 @@ __device__ __forceinline__ void load_sfb(SharedStorage& shared, Pipeline& pipeli
             for (uint32_t i = 0; i < NUM_SFB; ++i)
                 scales[i] = __ldg(sfb + min_of(tile.column / 128 + i, BLOCKS_N - 1) * stride_n + (k + lane) * stride_k);
         }
-        pipeline.wait_empty(shared);  // by every lane: one that ran a whole ring ahead would take an old phase for its own
+        pipeline.wait_empty(shared);
         if (lane == k % 32) {
 #pragma unroll
             for (uint32_t i = 0; i < NUM_SFB; ++i) shared.sfb[pipeline.stage][i] = scales[i];
             ptx::mbarrier_arrive(&shared.full[pipeline.stage]);
         }
+        __syncwarp();  // a lane that ran a ring ahead would take the phase before for its own
     }
 }
 

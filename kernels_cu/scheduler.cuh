@@ -8,6 +8,8 @@ struct Tile {
     uint32_t valid_rows;  // rows of the tile that exist; 0 for the idle half of an odd cluster
 };
 
+static_assert(CLUSTER_M == 1 || CLUSTER_N == 1, "a cluster shares A or B, not both");
+
 // Persistent: cluster i computes tiles i, i + clusters, … of a raster that walks RASTER_M tiles down, then one to the
 // right, so that a wave covers a compact piece of D and finds its rows of A and B in the L2.
 struct Scheduler {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from nvgemm import settings
@@ -13,11 +14,23 @@ from nvgemm.errors import PerformanceWarning
 from nvgemm.quantize import transpose
 from nvgemm.runtime import driver, memory, streams
 from nvgemm.runtime.allocation import refuse_capture
-from nvgemm.runtime.arrays import ArrayView, view
+from nvgemm.runtime.arrays import ArrayView, fingerprint, view
 from nvgemm.runtime.build import Cubin
-from nvgemm.runtime.dense_kernel import DenseKernel, build_config, dense_kernel, load_dense_kernel, transposed_scales
+from nvgemm.runtime.dense_kernel import (
+    Binding,
+    DenseKernel,
+    build_config,
+    dense_kernel,
+    load_dense_kernel,
+    transposed_scales,
+)
 
-Operands = tuple[ArrayView, ArrayView, ArrayView, ArrayView, ArrayView]  # a, a scales, b, b scales, d
+Operands = tuple[ArrayView, ArrayView, ArrayView, ArrayView, ArrayView]
+NAMES = ("a", "a scales", "b", "b scales", "d")
+
+# Calls whose operands, down to the pointers, passed every check before: what to launch, and who decides the stream.
+_known: dict[tuple[object, ...], tuple[DenseKernel, Binding, Sequence[ArrayView]]] = {}
+_MAX_KNOWN = 4096
 
 
 def fp8_gemm_nt(
@@ -68,28 +81,48 @@ def fp8_gemm_nt(
     go through as IEEE 754 says. The same inputs and configuration give the same bits.
     """
     (a_data, a_scales), (b_data, b_scales) = checks.pair(a, "a"), checks.pair(b, "b")
-    va, vsa, vb, vsb = view(a_data, "a"), view(a_scales, "a scales"), view(b_data, "b"), view(b_scales, "b scales")
-    vd = None if d is None else view(d, "d")
-    problem = checks.dense(va, vsa, vb, vsb, vd, recipe)
-    handle = streams.resolve(stream, (va, vsa, vb, vsb, vd), (a_data, a_scales, b_data, b_scales, d))
-    if vd is None:
-        driver.require_hopper(va.device)
-        d = memory.empty(a_data, va, (problem.m, problem.n), "bfloat16", handle)
-        vd = view(d, "d")
-    launch(problem, (va, vsa, vb, vsb, vd), handle)
+    objects = (a_data, a_scales, b_data, b_scales, d)
+    seen = (*map(fingerprint, objects, NAMES), recipe, settings.sass)
+    known = _known.get(seen)
+    if known is not None:
+        kernel, binding, ordering = known
+        handle = streams.resolve(stream, ordering, objects)
+        with driver.context(kernel.device.ordinal):
+            kernel.launch(binding, handle)
+        return d
+    views = [None if x is None else view(x, name) for x, name in zip(objects, NAMES, strict=True)]
+    problem = checks.dense(*views, recipe=recipe)  # type: ignore[misc, arg-type]
+    handle = streams.resolve(stream, views, objects)
+    if d is None:
+        d, views[4] = allocate(problem, a_data, views[0], handle)
+    launch(problem, tuple(views), handle, remember=seen)  # type: ignore[arg-type]
     return d
 
 
-def launch(problem: Problem, operands: Operands, stream: int) -> None:
-    """Launch the product of checked operands on `stream`."""
+def launch(problem: Problem, operands: Operands, stream: int, remember: tuple[object, ...] | None = None) -> None:
+    """Launch the product of checked operands on `stream`; under the key `remember` for calls with the same ones."""
     a, sfa, b, sfb, d = operands
     if not problem.m * problem.n * problem.k:
         return _fill_zeros(d, stream)
     kernel = prepare(problem, a.device, stream)
     if not problem.sfa_mn_major:
-        return _launch_transposed(kernel, operands, stream)
+        warn_of_transpose(sfa)
+        return launch_transposed(kernel, operands, stream, transpose(sfa, stream))
     with driver.context(a.device):
-        kernel.launch(kernel.bind(a, sfa, b, sfb, d), stream)
+        binding = kernel.bind(a, sfa, b, sfb, d)
+        kernel.launch(binding, stream)
+    if remember is not None:
+        if len(_known) >= _MAX_KNOWN:
+            _known.clear()
+        _known[remember] = kernel, binding, streams.deciding(operands)
+
+
+def allocate(problem: Problem, like: Any, view_of: ArrayView | None, stream: int) -> tuple[Any, ArrayView]:
+    """A result for `problem` from the library of `like`, whose view is `view_of`, and its view."""
+    assert view_of is not None
+    driver.require_hopper(view_of.device)
+    d = memory.empty(like, view_of, (problem.m, problem.n), "bfloat16", stream)
+    return d, view(d, "d")
 
 
 def prepare(problem: Problem, device: int, stream: int) -> DenseKernel:
@@ -103,10 +136,11 @@ def prepare(problem: Problem, device: int, stream: int) -> DenseKernel:
     return kernel
 
 
-def _launch_transposed(kernel: DenseKernel, operands: Operands, stream: int) -> None:
+def launch_transposed(
+    kernel: DenseKernel, operands: Operands, stream: int, transpose_to: Callable[[int], None]
+) -> None:
+    """Transpose A's scales into scratch, and launch on these."""
     a, sfa, b, sfb, d = operands
-    _warn_of_transpose(sfa)
-    transpose_to = transpose(sfa, stream)
     with memory.scratch_lock, driver.context(d.device):
         ptr = memory.scratch(d.device, stream, scale_bytes(a.shape[0], a.shape[1]))
         transpose_to(ptr)
@@ -128,12 +162,13 @@ def _fill_zeros(d: ArrayView, stream: int) -> None:
         driver.check(fill, "cuMemsetD2D8Async")
 
 
-def _warn_of_transpose(sfa: ArrayView) -> None:
+def warn_of_transpose(sfa: ArrayView) -> None:
+    """Say once for each place of a call what would avoid the transpose."""
     warnings.warn(
         f"a scales: strides {sfa.strides} of shape {sfa.shape} are transposed on the device in each call; "
         "nvgemm.get_mn_major_tma_aligned_tensor does it once",
         PerformanceWarning,
-        stacklevel=5,  # the caller of fp8_gemm_nt
+        stacklevel=4,  # the caller of fp8_gemm_nt
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,20 @@ from nvgemm.choice import checks
 from nvgemm.choice.config import GemmConfig
 from nvgemm.choice.heuristic import H100_CLOCK, predict
 from nvgemm.choice.problem import Problem, ceil_div
-from nvgemm.gemm import Operands, launch, prepare, scale_bytes
-from nvgemm.runtime import driver, memory, streams
+from nvgemm.gemm import (
+    NAMES,
+    Operands,
+    allocate,
+    launch,
+    launch_transposed,
+    prepare,
+    scale_bytes,
+    warn_of_transpose,
+)
+from nvgemm.quantize import transpose
+from nvgemm.runtime import driver, streams
 from nvgemm.runtime.arrays import view
-from nvgemm.runtime.dense_kernel import DenseKernel, model
+from nvgemm.runtime.dense_kernel import Binding, DenseKernel, model
 
 
 def plan(
@@ -51,22 +62,28 @@ class Plan:
 
     def _bind(self, a: Any, b: Any, d: Any) -> None:
         objects = (*checks.pair(a, "a"), *checks.pair(b, "b"), d)
-        names = ("a", "a scales", "b", "b scales", "d")
-        views = [None if x is None else view(x, name) for x, name in zip(objects, names, strict=True)]
+        views = [None if x is None else view(x, name) for x, name in zip(objects, NAMES, strict=True)]
         problem = checks.dense(*views, recipe=self._recipe)  # type: ignore[arg-type,misc]
         handle = streams.resolve(self._stream, views, objects)
-        assert views[0] is not None
         if d is None:
-            driver.require_hopper(views[0].device)
-            d = memory.empty(objects[0], views[0], (problem.m, problem.n), "bfloat16", handle)
-            views[4] = view(d, "d")
+            d, views[4] = allocate(problem, objects[0], views[0], handle)
         self._views: Operands = tuple(views)  # type: ignore[assignment]
-        self._kernel = prepare(problem, views[0].device, handle) if problem.m * problem.n * problem.k else None
-        self._binding = None
-        if self._kernel is not None and problem.sfa_mn_major:
-            with driver.context(views[0].device):
-                self._binding = self._kernel.bind(*self._views)
+        self._prepare(problem, handle)
         self.a, self.b, self.d, self.problem, self.stream = a, b, d, problem, handle
+
+    def _prepare(self, problem: Problem, stream: int) -> None:
+        device = self._views[0].device
+        self._kernel = prepare(problem, device, stream) if problem.m * problem.n * problem.k else None
+        self._binding: Binding | None = None
+        self._transpose: Callable[[int], None] | None = None
+        if self._kernel is None:
+            return
+        if problem.sfa_mn_major:
+            with driver.context(device):
+                self._binding = self._kernel.bind(*self._views)
+        else:
+            warn_of_transpose(self._views[1])
+            self._transpose = transpose(self._views[1], stream)
 
     def __call__(self, *, a: Any = None, b: Any = None, d: Any = None) -> Any:
         """Launch, after taking other operands where they are given; these are checked as in `plan`. Returns `d`."""
@@ -76,9 +93,11 @@ class Plan:
                 self.b if b is None else b,
                 self.d if d is None else d,
             )
-        if self._kernel is None or self._binding is None:
+        if self._kernel is None:
             launch(self.problem, self._views, self.stream)
-        else:
+        elif self._transpose is not None:
+            launch_transposed(self._kernel, self._views, self.stream, self._transpose)
+        elif self._binding is not None:
             with driver.context(self._views[0].device):
                 self._kernel.launch(self._binding, self.stream)
         return self.d

@@ -50,10 +50,10 @@ sass: str = _policy("sass", "tuned")
 """Policy for the control bits: ``tuned``, ``asis``, ``none``, or a name such as ``s2e2``."""
 
 nvrtc: str | None = _text("nvrtc")
-"""Path or version of another NVRTC; None: the one that `cuda.bindings` loads."""
+"""Path or version of another NVRTC; None: the newest wheel's, else the CUDA toolkit's."""
 
 debug: int = int(_choice("debug", ("0", "1", "2")))
-"""0 silent, 1 configurations and times, 2 also sources and compiler options."""
+"""Above 0 the command line shows whole tracebacks."""
 
 
 def snapshot() -> dict[str, tuple[str | int | None, str]]:

@@ -18,7 +18,7 @@ __device__ __forceinline__ void mbarrier_arrive(uint64_t* barrier) {
 }
 
 // Arrives on the barrier at the same place in the shared memory of CTA `rank` of the cluster. It releases nothing beyond
-// this CTA: what it announces is that reads are done, and a release at cluster scope waits for a fence of 0.5 µs.
+// this CTA: what it announces is that reads are done, and a release at cluster scope would wait for a fence.
 __device__ __forceinline__ void mbarrier_arrive_remote(uint64_t* barrier, uint32_t rank) {
     asm volatile(
         "{\n"

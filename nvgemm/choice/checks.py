@@ -19,7 +19,9 @@ _QUANTISER = {"a": "per_token_cast_to_fp8", "b": "per_block_cast_to_fp8"}
 
 def pair(x: Any, name: str) -> tuple[Any, Any]:
     """Take ``(data, scales)`` apart; a bare array and a missing half are refused by name."""
-    if isinstance(x, tuple | list) and not hasattr(x, "shape"):
+    if isinstance(x, tuple) and len(x) == 2 and x[0] is not None and x[1] is not None:
+        return x
+    if isinstance(x, (tuple, list)) and not hasattr(x, "shape"):
         if len(x) == 2 and x[0] is not None and x[1] is not None:
             return x[0], x[1]
         missing = f"{len(x)} items" if len(x) != 2 else "no data" if x[0] is None else "no scales"

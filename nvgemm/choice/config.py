@@ -41,6 +41,11 @@ class GemmConfig:
         return align(operands + strips + sums + scales + self.num_stages * 16, 1024)
 
     @property
+    def stage_bytes(self) -> int:
+        """What one more stage adds to `shared_bytes`, but for alignment: operands, scales and two barriers."""
+        return (self.block_m + self.block_n) * BLOCK_K + self.block_m * 4 + 16 + 16
+
+    @property
     def num_threads(self) -> int:
         return 128 * (self.num_consumers + 1)
 

@@ -1,11 +1,12 @@
-"""`select_config`: the configuration that a model of waves, bytes and latency finds fastest. Pure integers, no GPU."""
+"""`select_config`: measured blocks, else those that a model of waves, bytes and latency finds fastest. No GPU."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from nvgemm.choice import tuned
 from nvgemm.choice.config import BLOCK_K, MAX_SHARED_BYTES, GemmConfig
 from nvgemm.choice.problem import Problem, ceil_div
 
@@ -40,8 +41,10 @@ H100 = Model()
 
 @lru_cache(maxsize=65536)
 def select_config(problem: Problem, device: Model = H100) -> GemmConfig:
-    """The configuration for `problem` on `device` with the least predicted time; ties go to the first."""
-    return min(candidates(problem, device), key=lambda config: predict(config, problem.m, device))
+    """The measured configuration for `problem` on `device`, else the one with the least predicted time."""
+    blocks = tuned.lookup(problem.m, problem.n, problem.k, device.num_sms)
+    config = blocks and _complete(problem, device, *blocks)
+    return config or min(candidates(problem, device), key=lambda config: predict(config, problem.m, device))
 
 
 def candidates(problem: Problem, device: Model = H100) -> Iterator[GemmConfig]:
@@ -80,27 +83,31 @@ def _complete(
         return None
     if cluster_n == 2 and problem.n <= block_n:
         return None
-    strips = 1 if block_m == 256 else min(2, ceil_div(block_n, 64))  # a stage is worth more than a strip
-    for stages in range(MAX_STAGES, 1, -k_split):
-        config = GemmConfig(
-            shape_n=problem.n,
-            shape_k=problem.k,
-            block_m=block_m,
-            block_n=block_n,
-            num_stages=stages,
-            num_consumers=num_consumers,
-            k_split=k_split,
-            num_d_strips=strips,
-            cluster_m=cluster_m,
-            cluster_n=cluster_n,
-            raster_m=_raster(problem, device, block_m * cluster_m, block_n * cluster_n),
-            k_unroll=4 if 128 % block_n == 0 else 1,
-        )
-        if config.shared_bytes <= MAX_SHARED_BYTES:
-            return config
-    return None
+    config = GemmConfig(
+        shape_n=problem.n,
+        shape_k=problem.k,
+        block_m=block_m,
+        block_n=block_n,
+        num_stages=MAX_STAGES,
+        num_consumers=num_consumers,
+        num_d_strips=1 if block_m == 256 else min(2, ceil_div(block_n, 64)),  # a stage is worth more than a strip
+        k_split=k_split,
+        cluster_m=cluster_m,
+        cluster_n=cluster_n,
+        raster_m=_raster(problem, device, block_m * cluster_m, block_n * cluster_n),
+        k_unroll=4 if 128 % block_n == 0 else 1,
+    )
+    return _with_stages_that_fit(config)
 
 
+def _with_stages_that_fit(config: GemmConfig) -> GemmConfig | None:
+    excess = config.shared_bytes - MAX_SHARED_BYTES
+    too_many = ceil_div(max(excess, 0), config.stage_bytes)
+    stages = (config.num_stages - too_many) // config.k_split * config.k_split
+    return replace(config, num_stages=stages) if stages >= 2 else None
+
+
+@lru_cache(maxsize=4096)
 def _raster(problem: Problem, device: Model, height: int, width: int) -> int:
     """Tiles down before one to the right, so that the rows of A and B that a wave reads are fewest. A power of two."""
     wave = max(device.num_sms * 128 * 128 // (height * width), 1)

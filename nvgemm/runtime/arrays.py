@@ -41,6 +41,15 @@ def view(x: Any, name: str) -> ArrayView:
     return door(x, name)
 
 
+def fingerprint(x: Any, name: str) -> Any:
+    """What `view` reads of an operand, unprocessed: equal fingerprints have equal views, and it takes half the time."""
+    door = _doors.get(type(x))
+    if door is _from_cupy:
+        data = x.data
+        return data.ptr, x.shape, x.strides, x.dtype, data.device_id
+    return None if x is None else view(x, name)
+
+
 def _find_door(x: Any) -> Callable[[Any, str], ArrayView]:
     kind = type(x)
     roots = {base.__module__.partition(".")[0] for base in kind.__mro__}

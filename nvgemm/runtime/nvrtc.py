@@ -98,7 +98,7 @@ def compiler() -> Nvrtc:
 
 
 def version() -> str:
-    """Version of `compiler()`, from file names where they tell: to load it takes 80 ms that a cache hit need not spend."""
+    """Version of `compiler()`, from file names where they tell: a cache hit need not load that large library."""
     return nvrtc_library.named_version(_find(settings.nvrtc)) or compiler().version
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 
 from nvgemm.runtime.sources import kernels_dir
 
@@ -41,9 +43,19 @@ def specialize(kernel: str, constants: Mapping[str, int]) -> Source:
         name = pending.pop()
         if name in files:
             continue
-        files[name] = generated.get(name) or (kernels_dir() / name).read_text()
+        files[name] = generated.get(name) or _read(kernels_dir() / name)
         pending.extend(_INCLUDE.findall(files[name]))
     return Source(kernel, dict(sorted(files.items())))
+
+
+def _read(path: Path) -> str:
+    return _read_once(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=256)
+def _read_once(path: Path, changed: int) -> str:
+    """`changed`, the time of the last change, makes an edited source count as another one."""
+    return path.read_text()
 
 
 def config_header(constants: Mapping[str, int]) -> str:

@@ -23,7 +23,7 @@ def resolve(stream: Any, views: Sequence[ArrayView | None], objects: Iterable[An
     stream : int or object or None
         A handle (0 is the legacy stream), or an object with ``__cuda_stream__``, ``ptr`` or ``cuda_stream``.
     views : sequence of ArrayView
-        The operands, the one that decides first; None stands for one that is not given.
+        The operands, the one that decides first; None, but not there, stands for one that is not given.
     objects : iterable
         What the caller passed for `views`, for the error message.
 
@@ -36,9 +36,10 @@ def resolve(stream: Any, views: Sequence[ArrayView | None], objects: Iterable[An
     """
     if stream is not None:
         return handle(stream)
-    first = next(view for view in views if view is not None)
+    first = views[0]
+    assert first is not None
     owner, found = first.owner, ordered_by(first)
-    for view in views:
+    for view in views[1:]:
         if view is None or (view.owner == owner and owner in _FRAMEWORKS):
             continue
         other = ordered_by(view)
@@ -47,6 +48,13 @@ def resolve(stream: Any, views: Sequence[ArrayView | None], objects: Iterable[An
         elif other is not None and other != found:
             raise _conflict(views, objects)
     return 0 if found is None else found
+
+
+def deciding(views: Sequence[ArrayView]) -> Sequence[ArrayView]:
+    """Those of `views` that `resolve` has to look at: the first alone, where all are of one framework."""
+    owner = views[0].owner
+    one = owner in _FRAMEWORKS and all(view.owner == owner for view in views)
+    return views[:1] if one else views
 
 
 def ordered_by(view: ArrayView) -> int | None:
