@@ -45,15 +45,24 @@ __device__ __forceinline__ void reduce_k_split(SharedStorage& shared, float (&fi
     ptx::bar_sync(1, NUM_CONSUMERS * 128);  // read before the next tile's sums come
 }
 
+// Whether a tile of this product begins at `position` of a 128-block. Idle halves of clusters count: they run along.
+__device__ constexpr bool occurs(uint32_t position) {
+    constexpr uint32_t STEP = BLOCK_N * CLUSTER_N;
+    constexpr uint32_t COLUMNS = min_of(ceil_div(SHAPE_N, STEP) * STEP, 128 / POSITION_STEP * BLOCK_N);
+    for (uint32_t column = 0; column < COLUMNS; column += BLOCK_N)
+        if (column % 128 == position) return true;
+    return false;
+}
+
 // Calls body(Constant<POSITION>) for the position of this tile. Tiles inside one 128-block share the code of position 0.
 template <uint32_t POSITION = 0, typename Body>
 __device__ __forceinline__ void dispatch_position(uint32_t column, Body&& body) {
-    if constexpr (128 % BLOCK_N == 0 || BLOCK_N % 128 == 0 || POSITION + POSITION_STEP >= 128) {
-        body(Constant<POSITION>{});
-    } else {
-        if (column % 128 == POSITION)
-            body(Constant<POSITION>{});
-        else
-            dispatch_position<POSITION + POSITION_STEP>(column, body);
+    if constexpr (128 % BLOCK_N == 0 || BLOCK_N % 128 == 0) {
+        body(Constant<0>{});
+    } else if constexpr (POSITION < 128) {
+        if constexpr (occurs(POSITION)) {
+            if (column % 128 == POSITION) return body(Constant<POSITION>{});
+        }
+        dispatch_position<POSITION + POSITION_STEP>(column, body);
     }
 }

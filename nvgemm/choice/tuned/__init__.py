@@ -1,4 +1,4 @@
-"""Blocks that measured faster than the model's choice, on the 132 SMs of an H100 SXM: docs/performance.md has the times."""
+"""Blocks that measured faster than the model's choice, on the 132 SMs of an H100 SXM (docs/performance.md)."""
 
 from __future__ import annotations
 
