@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from nvgemm import settings
 from nvgemm.choice import checks
 from nvgemm.choice.heuristic import Model, select_config
-from nvgemm.choice.problem import Problem, ceil_div, row_stride, sfa_stride
-from nvgemm.errors import PerformanceWarning
-from nvgemm.quantize import transpose
-from nvgemm.runtime import driver, memory, streams
-from nvgemm.runtime.allocation import refuse_capture
+from nvgemm.choice.problem import Problem
+from nvgemm.dense import NAMES, Operands, allocate, launch
+from nvgemm.runtime import driver, streams
 from nvgemm.runtime.arrays import ArrayView, fingerprint, view
 from nvgemm.runtime.build import Cubin
-from nvgemm.runtime.dense_kernel import (
-    Binding,
-    DenseKernel,
-    build_config,
-    dense_kernel,
-    load_dense_kernel,
-    transposed_scales,
-)
+from nvgemm.runtime.dense_kernel import Binding, DenseKernel, build_config
 
-Operands = tuple[ArrayView, ArrayView, ArrayView, ArrayView, ArrayView]
-NAMES = ("a", "a scales", "b", "b scales", "d")
+Known = tuple[DenseKernel, Binding, Sequence[ArrayView]]  # what to launch, and whose stream it is launched on
 
-# Calls whose operands, down to the pointers, passed every check before: what to launch, and who decides the stream.
-_known: dict[tuple[object, ...], tuple[DenseKernel, Binding, Sequence[ArrayView]]] = {}
+# Calls whose operands passed every check before, down to their pointers.
+_known: dict[tuple[object, ...], Known] = {}
 _MAX_KNOWN = 4096
 
 
@@ -82,7 +71,7 @@ def fp8_gemm_nt(
     """
     (a_data, a_scales), (b_data, b_scales) = checks.pair(a, "a"), checks.pair(b, "b")
     objects = (a_data, a_scales, b_data, b_scales, d)
-    seen = (*map(fingerprint, objects, NAMES), recipe, settings.sass)
+    seen = (*map(fingerprint, objects, NAMES), tuple(recipe), settings.sass)
     known = _known.get(seen)
     if known is not None:
         kernel, binding, ordering = known
@@ -91,85 +80,21 @@ def fp8_gemm_nt(
             kernel.launch(binding, handle)
         return d
     views = [None if x is None else view(x, name) for x, name in zip(objects, NAMES, strict=True)]
-    problem = checks.dense(*views, recipe=recipe)  # type: ignore[misc, arg-type]
+    problem = checks.dense(*views, recipe=tuple(recipe))  # type: ignore[misc, arg-type]
     handle = streams.resolve(stream, views, objects)
     if d is None:
         d, views[4] = allocate(problem, a_data, views[0], handle)
-    launch(problem, tuple(views), handle, remember=seen)  # type: ignore[arg-type]
+    operands: Operands = tuple(views)  # type: ignore[assignment]
+    launched = launch(problem, operands, handle)
+    if launched is not None and objects[4] is not None:  # a result made here is another one in the next call
+        _remember(seen, (*launched, streams.deciding(operands)))
     return d
 
 
-def launch(problem: Problem, operands: Operands, stream: int, remember: tuple[object, ...] | None = None) -> None:
-    """Launch the product of checked operands on `stream`; under the key `remember` for calls with the same ones."""
-    a, sfa, b, sfb, d = operands
-    if not problem.m * problem.n * problem.k:
-        return _fill_zeros(d, stream)
-    kernel = prepare(problem, a.device, stream)
-    if not problem.sfa_mn_major:
-        warn_of_transpose(sfa)
-        return launch_transposed(kernel, operands, stream, transpose(sfa, stream))
-    with driver.context(a.device):
-        binding = kernel.bind(a, sfa, b, sfb, d)
-        kernel.launch(binding, stream)
-    if remember is not None:
-        if len(_known) >= _MAX_KNOWN:
-            _known.clear()
-        _known[remember] = kernel, binding, streams.deciding(operands)
-
-
-def allocate(problem: Problem, like: Any, view_of: ArrayView | None, stream: int) -> tuple[Any, ArrayView]:
-    """A result for `problem` from the library of `like`, whose view is `view_of`, and its view."""
-    assert view_of is not None
-    driver.require_hopper(view_of.device)
-    d = memory.empty(like, view_of, (problem.m, problem.n), "bfloat16", stream)
-    return d, view(d, "d")
-
-
-def prepare(problem: Problem, device: int, stream: int) -> DenseKernel:
-    """The loaded kernel for `problem`; it is never built or loaded inside a capture."""
-    kernel = dense_kernel(problem, device, settings.sass)
-    if kernel is None:
-        driver.require_hopper(device)
-        with driver.context(device):
-            refuse_capture(stream, "its kernel would have to be built or loaded", "call once before the capture")
-        kernel = load_dense_kernel(problem, device, settings.sass)
-    return kernel
-
-
-def launch_transposed(
-    kernel: DenseKernel, operands: Operands, stream: int, transpose_to: Callable[[int], None]
-) -> None:
-    """Transpose A's scales into scratch, and launch on these."""
-    a, sfa, b, sfb, d = operands
-    with memory.scratch_lock, driver.context(d.device):
-        ptr = memory.scratch(d.device, stream, scale_bytes(a.shape[0], a.shape[1]))
-        transpose_to(ptr)
-        kernel.launch(kernel.bind(a, transposed_scales(sfa, ptr), b, sfb, d), stream)
-
-
-def scale_bytes(m: int, k: int) -> int:
-    """Bytes of scratch that transposed scales of A take."""
-    return 4 * sfa_stride(m) * ceil_div(k, 128)
-
-
-def _fill_zeros(d: ArrayView, stream: int) -> None:
-    """The result where K = 0; where M or N is 0 there is none."""
-    if 0 in d.shape:
-        return
-    pitch, width = 2 * row_stride(d.shape, d.strides), 2 * d.shape[1]
-    with driver.context(d.device):
-        fill = driver.cuda().cuMemsetD2D8Async(d.ptr, pitch, 0, width, d.shape[0], stream)
-        driver.check(fill, "cuMemsetD2D8Async")
-
-
-def warn_of_transpose(sfa: ArrayView) -> None:
-    """Say once for each place of a call what would avoid the transpose."""
-    warnings.warn(
-        f"a scales: strides {sfa.strides} of shape {sfa.shape} are transposed on the device in each call; "
-        "nvgemm.get_mn_major_tma_aligned_tensor does it once",
-        PerformanceWarning,
-        stacklevel=4,  # the caller of fp8_gemm_nt
-    )
+def _remember(seen: tuple[object, ...], known: Known) -> None:
+    if len(_known) >= _MAX_KNOWN:
+        _known.clear()
+    _known[seen] = known
 
 
 def build_dense(m: int, n: int, k: int, *, num_sms: int = 132, policy: str | None = None) -> Cubin:

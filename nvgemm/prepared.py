@@ -10,7 +10,7 @@ from nvgemm.choice import checks
 from nvgemm.choice.config import GemmConfig
 from nvgemm.choice.heuristic import H100_CLOCK, predict
 from nvgemm.choice.problem import Problem, ceil_div
-from nvgemm.gemm import (
+from nvgemm.dense import (
     NAMES,
     Operands,
     allocate,

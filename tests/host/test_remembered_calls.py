@@ -1,0 +1,81 @@
+"""A call with operands that passed every check before launches at once, and only such a call does."""
+
+from __future__ import annotations
+
+import ctypes
+from types import SimpleNamespace
+
+import pytest
+
+from nvgemm import dense, gemm
+from nvgemm.choice.heuristic import select_config
+from nvgemm.choice.problem import Problem
+from nvgemm.runtime import driver
+from nvgemm.runtime.array_view import ArrayView
+from nvgemm.runtime.kernel import Arguments
+
+M, N, K = 64, 576, 2048
+A = ArrayView(1 << 20, (M, K)), ArrayView(2 << 20, (M, 16), (1, 64), "float32")
+B = ArrayView(3 << 20, (N, K)), ArrayView(5 << 20, (5, 16), None, "float32")
+
+
+def result(ptr: int) -> ArrayView:
+    return ArrayView(ptr, (M, N), None, "bfloat16")
+
+
+class Kernel:
+    """Stands for the loaded kernel: notes what is bound and launched."""
+
+    def __init__(self) -> None:
+        self.device, self.config = SimpleNamespace(ordinal=0), select_config(Problem(M, N, K, True))
+        self.bound: list[int] = []
+        self.launched: list[tuple[int, int]] = []
+
+    def bind(self, a, sfa, b, sfb, d):
+        self.bound.append(d.ptr)
+        return d.ptr, Arguments(ctypes.c_int(0))
+
+    def launch(self, binding, stream):
+        self.launched.append((binding[0], stream))
+
+
+class NoContext:
+    def __init__(self, ordinal: int) -> None: ...
+    def __enter__(self) -> None: ...
+    def __exit__(self, *_: object) -> None: ...
+
+
+@pytest.fixture
+def kernel(monkeypatch) -> Kernel:
+    made = Kernel()
+    monkeypatch.setattr(driver, "context", NoContext)
+    monkeypatch.setattr(driver, "require_hopper", lambda ordinal: None)
+    monkeypatch.setattr(dense, "prepare", lambda problem, device, stream: made)
+    monkeypatch.setattr(gemm, "_known", {})
+    return made
+
+
+def test_the_second_call_binds_nothing(kernel):
+    d = result(6 << 20)
+    assert [gemm.fp8_gemm_nt(A, B, d, stream=7), gemm.fp8_gemm_nt(A, B, d, stream=8)] == [d, d]
+    assert (kernel.bound, kernel.launched) == ([d.ptr], [(d.ptr, 7), (d.ptr, 8)])
+
+
+def test_another_pointer_is_another_call(kernel):
+    for ptr in (6 << 20, 7 << 20, 6 << 20):
+        gemm.fp8_gemm_nt(A, B, result(ptr))
+    assert [ptr for ptr, _ in kernel.launched] == [6 << 20, 7 << 20, 6 << 20]
+
+
+def test_an_allocated_result_is_never_written_again(kernel, monkeypatch):
+    made = iter([result(8 << 20), result(9 << 20)])
+    monkeypatch.setattr(dense.memory, "empty", lambda *_: next(made))
+    results = [gemm.fp8_gemm_nt(A, B).ptr, gemm.fp8_gemm_nt(A, B).ptr]
+    assert results == [8 << 20, 9 << 20] == [ptr for ptr, _ in kernel.launched]
+
+
+def test_a_refused_call_is_refused_again(kernel):
+    for _ in range(2):
+        with pytest.raises(ValueError, match="overlaps a"):
+            gemm.fp8_gemm_nt(A, B, result(A[0].ptr))
+    assert not kernel.launched
