@@ -10,5 +10,5 @@ from nvgemm.errors import UnsupportedDeviceError
 
 try:
     dense.run()
-except UnsupportedDeviceError as error:
+except (UnsupportedDeviceError, ModuleNotFoundError) as error:
     sys.exit(f"bench: {error}")

@@ -16,8 +16,8 @@ from nvgemm.runtime import driver
 
 def run() -> None:
     """Print one line a shape: ours, each peer, and how many times faster than the fastest of them; needs torch."""
-    torch = importlib.import_module("torch")
     device = driver.require_hopper(0)
+    torch = importlib.import_module("torch")
     print(f"{device.name}; µs: median of 30 kernel times, L2 flushed clean, contenders alternating")
     print(
         f"{'M':>6}{'N':>7}{'K':>7}{'nvgemm':>10}{'spread':>8}{'TFLOP/s':>9}{'block128':>10}{'block1':>10}{'ratio':>7}"
