@@ -1,4 +1,4 @@
-"""Every candidate configuration of a product, beside the one that is picked: what the model and the table are fitted to."""
+"""Candidate configurations of a product beside the one that is picked: what model and table are fitted to."""
 
 from __future__ import annotations
 
@@ -52,6 +52,5 @@ def _runs(torch: Any, configs: list[GemmConfig], m: int, n: int, k: int) -> list
 def _line(c: GemmConfig, times: Times, clocks: float, picked: bool) -> str:
     blocks = f"{c.block_m}×{c.block_n}, {c.num_stages} stages, {c.num_consumers} consumers, K split {c.k_split}"
     predicted = f"predicted {clocks / H100_CLOCK * 1e6:.2f}"
-    return (
-        f"{times.median:>9.2f} µs  {blocks}, cluster {c.cluster_m}×{c.cluster_n}, {predicted}{'  <- picked' * picked}"
-    )
+    mark = "  <- picked" if picked else ""
+    return f"{times.median:>9.2f} µs  {blocks}, cluster {c.cluster_m}×{c.cluster_n}, {predicted}{mark}"
