@@ -84,11 +84,11 @@ def _fill_zeros(d: ArrayView, stream: int) -> None:
         driver.check(fill, "cuMemsetD2D8Async")
 
 
-def warn_of_transpose(sfa: ArrayView) -> None:
+def warn_of_transpose(sfa: ArrayView, stacklevel: int = 4) -> None:
     """Say once for each place of a call what would avoid the transpose."""
     warnings.warn(
         f"a scales: strides {sfa.strides} of shape {sfa.shape} are transposed on the device in each call; "
         "nvgemm.get_mn_major_tma_aligned_tensor does it once",
         PerformanceWarning,
-        stacklevel=4,  # the caller of fp8_gemm_nt
+        stacklevel=stacklevel,  # the frame of the public call; 4 above here is that of fp8_gemm_nt
     )

@@ -27,7 +27,7 @@ def fp8_gemm_nt(
     b: tuple[Any, Any],
     d: Any = None,
     *,
-    recipe: tuple[int, int, int] = checks.RECIPE_1D2D,
+    recipe: tuple[int, int, int] | None = checks.RECIPE_1D2D,
     stream: Any = None,
 ) -> Any:
     """Multiply: ``d[m, n] = Σ_k a[m, k]·sfa[m, k//128] · b[n, k]·sfb[n//128, k//128]``.
@@ -71,22 +71,23 @@ def fp8_gemm_nt(
     """
     (a_data, a_scales), (b_data, b_scales) = checks.pair(a, "a"), checks.pair(b, "b")
     objects = (a_data, a_scales, b_data, b_scales, d)
-    seen = (*map(fingerprint, objects, NAMES), tuple(recipe), settings.sass)
-    known = _known.get(seen)
-    if known is not None:
+    # A result that is allocated here is another one in the next call, so such a call is not remembered.
+    seen = None if d is None else (*map(fingerprint, objects, NAMES), recipe and tuple(recipe), settings.sass)
+    known = seen and _known.get(seen)
+    if known:
         kernel, binding, ordering = known
         handle = streams.resolve(stream, ordering, objects)
         with driver.context(kernel.device.ordinal):
             kernel.launch(binding, handle)
         return d
     views = [None if x is None else view(x, name) for x, name in zip(objects, NAMES, strict=True)]
-    problem = checks.dense(*views, recipe=tuple(recipe))  # type: ignore[misc, arg-type]
+    problem = checks.dense(*views, recipe=recipe)  # type: ignore[misc, arg-type]
     handle = streams.resolve(stream, views, objects)
     if d is None:
         d, views[4] = allocate(problem, a_data, views[0], handle)
     operands: Operands = tuple(views)  # type: ignore[assignment]
     launched = launch(problem, operands, handle)
-    if launched is not None and objects[4] is not None:  # a result made here is another one in the next call
+    if launched is not None and seen is not None:
         _remember(seen, (*launched, streams.deciding(operands)))
     return d
 

@@ -8,8 +8,7 @@ from typing import Any
 
 from nvgemm.choice import checks
 from nvgemm.choice.config import GemmConfig
-from nvgemm.choice.heuristic import H100_CLOCK, predict
-from nvgemm.choice.problem import Problem, ceil_div
+from nvgemm.choice.problem import Problem
 from nvgemm.dense import (
     NAMES,
     Operands,
@@ -20,10 +19,14 @@ from nvgemm.dense import (
     scale_bytes,
     warn_of_transpose,
 )
+from nvgemm.explain import describe
 from nvgemm.quantize import transpose
 from nvgemm.runtime import driver, streams
 from nvgemm.runtime.arrays import view
-from nvgemm.runtime.dense_kernel import Binding, DenseKernel, model
+from nvgemm.runtime.dense_kernel import Binding, DenseKernel
+
+# The kernel, None where nothing is to be multiplied; what it launches, or what first transposes A's scales.
+Prepared = tuple[DenseKernel | None, Binding | None, Callable[[int], None] | None]
 
 
 def plan(
@@ -31,7 +34,7 @@ def plan(
     b: tuple[Any, Any],
     d: Any = None,
     *,
-    recipe: tuple[int, int, int] = checks.RECIPE_1D2D,
+    recipe: tuple[int, int, int] | None = checks.RECIPE_1D2D,
     stream: Any = None,
 ) -> Plan:
     """Prepare ``fp8_gemm_nt(a, b, d, recipe=recipe, stream=stream)`` without launching it.
@@ -56,34 +59,23 @@ class Plan:
         Scratch that each launch uses, for scales of A that must be transposed.
     """
 
-    def __init__(self, a: Any, b: Any, d: Any, recipe: tuple[int, int, int], stream: Any) -> None:
+    def __init__(self, a: Any, b: Any, d: Any, recipe: tuple[int, int, int] | None, stream: Any) -> None:
         self._recipe, self._stream = recipe, stream
-        self._bind(a, b, d)
+        self._bind(a, b, d, caller=6)
 
-    def _bind(self, a: Any, b: Any, d: Any) -> None:
+    def _bind(self, a: Any, b: Any, d: Any, caller: int) -> None:
+        """`caller`: frames from the warning in `_prepare` up to the user's."""
         objects = (*checks.pair(a, "a"), *checks.pair(b, "b"), d)
         views = [None if x is None else view(x, name) for x, name in zip(objects, NAMES, strict=True)]
         problem = checks.dense(*views, recipe=self._recipe)  # type: ignore[arg-type,misc]
         handle = streams.resolve(self._stream, views, objects)
         if d is None:
             d, views[4] = allocate(problem, objects[0], views[0], handle)
-        self._views: Operands = tuple(views)  # type: ignore[assignment]
-        self._prepare(problem, handle)
+        operands: Operands = tuple(views)  # type: ignore[assignment]
+        # The last step that can fail: nothing has changed before.
+        self._prepared = _prepare(problem, operands, handle, caller)
+        self._operands = operands
         self.a, self.b, self.d, self.problem, self.stream = a, b, d, problem, handle
-
-    def _prepare(self, problem: Problem, stream: int) -> None:
-        device = self._views[0].device
-        self._kernel = prepare(problem, device, stream) if problem.m * problem.n * problem.k else None
-        self._binding: Binding | None = None
-        self._transpose: Callable[[int], None] | None = None
-        if self._kernel is None:
-            return
-        if problem.sfa_mn_major:
-            with driver.context(device):
-                self._binding = self._kernel.bind(*self._views)
-        else:
-            warn_of_transpose(self._views[1])
-            self._transpose = transpose(self._views[1], stream)
 
     def __call__(self, *, a: Any = None, b: Any = None, d: Any = None) -> Any:
         """Launch, after taking other operands where they are given; these are checked as in `plan`. Returns `d`."""
@@ -92,24 +84,29 @@ class Plan:
                 self.a if a is None else a,
                 self.b if b is None else b,
                 self.d if d is None else d,
+                caller=5,
             )
-        if self._kernel is None:
-            launch(self.problem, self._views, self.stream)
-        elif self._transpose is not None:
-            launch_transposed(self._kernel, self._views, self.stream, self._transpose)
-        elif self._binding is not None:
-            with driver.context(self._views[0].device):
-                self._kernel.launch(self._binding, self.stream)
+        kernel, binding, transpose_to = self._prepared
+        if kernel is None:
+            launch(self.problem, self._operands, self.stream)
+        elif binding is None:
+            assert transpose_to is not None
+            launch_transposed(kernel, self._operands, self.stream, transpose_to)
+        else:
+            with driver.context(kernel.device.ordinal):
+                kernel.launch(binding, self.stream)
         return self.d
 
     @property
     def config(self) -> GemmConfig | None:
-        return None if self._kernel is None else self._kernel.config
+        kernel = self._prepared[0]
+        return None if kernel is None else kernel.config
 
     @property
     def cubin_path(self) -> Path | None:
         """Folder of the kernel's cache entry; None where it is in memory only or there is no kernel."""
-        return None if self._kernel is None else self._kernel.cubin.path
+        kernel = self._prepared[0]
+        return None if kernel is None else kernel.cubin.path
 
     @property
     def workspace_bytes(self) -> int:
@@ -117,7 +114,7 @@ class Plan:
 
     def explain(self) -> str:
         """What will run and why: configuration, tiles and waves, predicted time against the bytes, and the cubin."""
-        return _explain(self.problem, self._kernel)
+        return describe(self.problem, self._prepared[0])
 
     def __repr__(self) -> str:
         p, c = self.problem, self.config
@@ -125,30 +122,17 @@ class Plan:
         return f"<nvgemm.Plan M={p.m} N={p.n} K={p.k}: {kernel}>"
 
 
+def _prepare(problem: Problem, operands: Operands, stream: int, caller: int) -> Prepared:
+    if not problem.m * problem.n * problem.k:
+        return None, None, None
+    kernel = prepare(problem, operands[0].device, stream)
+    if not problem.sfa_mn_major:
+        warn_of_transpose(operands[1], stacklevel=caller)
+        return kernel, None, transpose(operands[1], stream)
+    with driver.context(kernel.device.ordinal):
+        return kernel, kernel.bind(*operands), None
+
+
 def workspace_bytes(problem: Problem) -> int:
     """Scratch that a launch of `problem` uses, in bytes."""
     return 0 if problem.sfa_mn_major else scale_bytes(problem.m, problem.k)
-
-
-def _explain(problem: Problem, kernel: DenseKernel | None) -> str:
-    p = problem
-    lines = [f"D [{p.m}, {p.n}] = A [{p.m}, {p.k}] · B [{p.n}, {p.k}]ᵀ"]
-    if kernel is None:
-        return lines[0] + ": nothing to multiply"
-    c, device, meta = kernel.config, kernel.device, kernel.cubin.meta
-    grid, tiles = c.grid(p.m, device.num_sms), c.num_tiles(p.m)
-    waves = ceil_div(tiles, grid)
-    clocks = predict(c, p.m, model(device))
-    bytes_moved = p.m * p.k + p.n * p.k + 2 * p.m * p.n
-    rows = {
-        "block": f"{c.block_m}×{c.block_n}×128, {c.num_stages} stages, {c.shared_bytes} bytes of shared memory",
-        "consumers": f"{c.num_consumers} warpgroups" + (", which split K" if c.k_split > 1 else ""),
-        "cluster": f"{c.cluster_m}×{c.cluster_n}",
-        "tiles": f"{tiles} on {grid} CTAs: {waves} waves, {tiles / grid / waves:.0%} full",
-        "predicted": f"{clocks / H100_CLOCK * 1e6:.1f} µs",
-        "memory": f"{bytes_moved / 1e6:.1f} MB, {bytes_moved / device.memory_bandwidth * 1e6:.1f} µs at the peak",
-        "policy": f"{meta['policy']}, {meta['changed_words']} control words changed",
-        "compiled": f"NVRTC {meta['compiler']}, {meta['registers']} registers, {meta['spilled_bytes']} bytes spilled",
-        "cubin": str(kernel.cubin.path or "in memory only"),
-    }
-    return "\n".join([*lines, *(f"  {name:<10} {text}" for name, text in rows.items())])

@@ -6,6 +6,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from nvgemm.bench import first_call, latency
+from nvgemm.errors import UnsupportedDeviceError
 
-latency.run()
-first_call.run()
+try:
+    latency.run()
+    first_call.run()
+except (UnsupportedDeviceError, ModuleNotFoundError) as error:
+    sys.exit(f"latency: {error}")

@@ -11,7 +11,7 @@ from typing import Any
 
 FLUSH_BYTES = 256 << 20  # five times the L2: written, then as much read, so that no dirty lines are left to write back
 WARM_UP = 0.15  # seconds of matrix products: an idle card clocks at a fraction of its speed
-_FLUSH_READS = 40.0  # µs: reading FLUSH_BYTES takes twice as long, a contender's own reduction less
+_FLUSH_KERNEL = 40.0  # µs: writing FLUSH_BYTES takes twice as long, a fill of a contender's own less
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +67,17 @@ def measure(torch: Any, flush: Flush, runs: Mapping[str, Callable[[], object]], 
 
 
 def _slots(torch: Any, events: Any) -> list[float]:
-    """Kernel time between each flush and the next."""
+    """Kernel time between each flush and the next. A flush is a long fill, a reduction, and that one's own memset."""
     on_device = [event for event in events if event.device_type == torch.autograd.DeviceType.CUDA]
     slots: list[float] = []
+    flushing = False
     for event in sorted(on_device, key=lambda event: event.time_range.start):
-        if "reduce_kernel" in event.name and event.device_time > _FLUSH_READS:
-            slots.append(0.0)
-        elif slots and "FillFunctor" not in event.name:
+        if event.device_time > _FLUSH_KERNEL and "FillFunctor" in event.name:
+            flushing = True
+        elif flushing:
+            if "reduce_kernel" in event.name:
+                slots.append(0.0)
+                flushing = False
+        elif slots:
             slots[-1] += event.device_time
     return slots

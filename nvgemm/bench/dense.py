@@ -52,5 +52,7 @@ def _line(product: Product, ours: Times, peers: dict[str, Times], ratio: float) 
 def _summary(ratios: list[tuple[float, int]]) -> None:
     for low, high in ((1, 128), (256, 1024), (2048, 8192)):
         part = [ratio for ratio, m in ratios if low <= m <= high and not math.isnan(ratio)]
+        if not part:
+            continue
         geomean = math.exp(sum(map(math.log, part)) / len(part))
         print(f"M {low} … {high}: geomean {geomean:.3f}, least {min(part):.2f}, {len(part)} shapes")

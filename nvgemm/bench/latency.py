@@ -9,12 +9,14 @@ from collections.abc import Callable
 from typing import Any
 
 import nvgemm
+from nvgemm.runtime import driver
 
 BURST, CALLS = 64, 2048
 
 
 def run() -> None:
     """Print host times of one product from CuPy arrays, in µs."""
+    driver.require_hopper(0)
     cupy = importlib.import_module("cupy")
     stream = cupy.cuda.Stream(non_blocking=True)
     with stream:

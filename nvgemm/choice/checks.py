@@ -56,6 +56,7 @@ def dense(
     ValueError
         Anything else that cannot work; the message gives argument, value and rule.
     """
+    recipe = None if recipe is None else tuple(recipe)  # type: ignore[assignment]
     problem, extents = dense_layout(
         (a.shape, a.strides, a.dtype),
         (sfa.shape, sfa.strides, sfa.dtype),

@@ -65,7 +65,7 @@ def _columns_of_one_buffer(x: View, d: View) -> bool:
     """True where `x` and `d` are separate column ranges of rows with one pitch, so that only their extents overlap."""
     x_size, d_size = ITEMSIZE[x.dtype], ITEMSIZE[d.dtype]
     pitch = d.strides[0] * d_size
-    if x.strides[1] != 1 or x.strides[0] * x_size != pitch:
+    if not pitch or x.strides[1] != 1 or x.strides[0] * x_size != pitch:
         return False
     shift = (d.ptr - x.ptr) % pitch
     return shift >= x.shape[1] * x_size and shift + d.shape[1] * d_size <= pitch

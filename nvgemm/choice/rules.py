@@ -11,6 +11,7 @@ BF16 = ("bfloat16", "uint16")  # likewise where ml_dtypes is absent
 ITEMSIZE = {"float8_e4m3fn": 1, "uint8": 1, "bfloat16": 2, "uint16": 2, "float16": 2, "float32": 4}
 MAX_DIM = 2**31  # coordinates of a tensor map are signed 32-bit integers
 MAX_PITCH = 2**40  # cuTensorMapEncodeTiled: strides below 2^40 bytes
+_MOST_SCALE_BYTES = 4 << 32  # the kernel counts the elements of B's scales in 32 bits
 
 
 def dtype(name: str, got: str, allowed: tuple[str, ...]) -> None:
@@ -100,6 +101,8 @@ def block_scales(name: str, layout: Layout, n: int, k: int) -> None:
         )
     if min(strides) < 0:
         raise ValueError(f"{name}: strides must not be negative, got {strides}")
+    if extent(layout) > _MOST_SCALE_BYTES:
+        raise ValueError(f"{name}: strides {strides} of shape {shape} span 2^32 elements or more")
 
 
 def extent(layout: Layout) -> int:

@@ -61,12 +61,22 @@ def build(kernel: str, constants: Mapping[str, int], policy: str = "asis") -> Cu
     parse(policy)
     source = specialize(kernel, constants)
     key = _key(source, policy)
-    entry = cubin_cache.get(kernel, key, None if settings.compile == "never" else nvrtc.version())
+    entry = cubin_cache.get(kernel, key, _preferred_compiler())
     if entry is None:
         if settings.compile == "never":
             raise CompileError(f"{kernel}: no cubin is cached for {dict(constants)}, and NVGEMM_COMPILE is 'never'")
         entry = _compile(source, key, dict(constants), policy)
     return _cubin(kernel, entry)
+
+
+def _preferred_compiler() -> str | None:
+    """Whose entry is looked for; None, anybody's, where this process cannot or may not compile."""
+    if settings.compile == "never":
+        return None
+    try:
+        return nvrtc.version()
+    except CompileError:  # told by _compile, where nothing is cached
+        return None
 
 
 def _key(source: Source, policy: str) -> str:

@@ -83,11 +83,6 @@ def _error(status: Any, call: str) -> CudaError:
     return CudaError(name, text.decode() if not known and text else "", call)
 
 
-def init() -> None:
-    """Initialise the driver, or say why there is none."""
-    cuda()
-
-
 @lru_cache(maxsize=1)
 def driver_version() -> tuple[int, int]:
     """Newest CUDA version that the driver serves, such as ``(13, 0)``."""

@@ -99,7 +99,12 @@ def compiler() -> Nvrtc:
 
 def version() -> str:
     """Version of `compiler()`, from file names where they tell: a cache hit need not load that large library."""
-    return nvrtc_library.named_version(_find(settings.nvrtc)) or compiler().version
+    named = nvrtc_library.named_version(_find(settings.nvrtc))
+    return named if named and _fits(named, settings.nvrtc) else compiler().version
+
+
+def _fits(version: str, wanted: str | None) -> bool:
+    return not wanted or "/" in wanted or f"{version}.".startswith(f"{wanted}.")
 
 
 @cache
@@ -109,7 +114,7 @@ def _load(wanted: str | None) -> Nvrtc:
         found = Nvrtc(path)
     except OSError as error:
         raise CompileError(f"NVGEMM_NVRTC: {path} cannot be loaded ({error})") from error
-    if wanted and "/" not in wanted and not f"{found.version}.".startswith(f"{wanted}."):
+    if not _fits(found.version, wanted):
         raise CompileError(f"NVGEMM_NVRTC: version {wanted} is wanted, {path} is {found.version}")
     return found
 

@@ -48,9 +48,9 @@ def _in_wheels(major: str) -> Iterator[Path]:
 
 
 def _in_toolkit() -> str:
-    from cuda.pathfinder import load_nvidia_dynamic_lib
-
     try:
+        from cuda.pathfinder import load_nvidia_dynamic_lib
+
         return str(load_nvidia_dynamic_lib("nvrtc").abs_path)
     except Exception as error:
         raise CompileError(

@@ -8,12 +8,13 @@ from nvgemm.choice.problem import align
 from nvgemm.runtime import driver
 from nvgemm.runtime.allocation import Block, refuse_capture
 
+_PER_THREAD = 2  # CU_STREAM_PER_THREAD: one handle, another stream in each thread
 _GRAIN = 1 << 20  # bytes; small growths would allocate again and again
 
 # Two threads that launch on one stream share its block: hold the lock from `scratch` to the last launch that reads it.
 lock = threading.RLock()
-_blocks: dict[tuple[int, int], Block] = {}
-_recorded: set[tuple[int, int]] = set()  # blocks whose address a graph may have recorded
+_blocks: dict[tuple[int, int, int], Block] = {}
+_recorded: set[tuple[int, int, int]] = set()  # blocks whose address a graph may have recorded
 _kept: list[Block] = []  # outgrown, but still in a graph
 
 
@@ -28,7 +29,7 @@ def scratch(device: int, stream: int, nbytes: int) -> int:
     RuntimeError
         `stream` is capturing a graph and the block is too small.
     """
-    key = (device, stream)
+    key = (device, stream, threading.get_ident() if stream == _PER_THREAD else 0)
     with lock, driver.context(device):
         block = _blocks.get(key)
         if block is None or block.nbytes < nbytes:

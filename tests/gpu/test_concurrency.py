@@ -12,6 +12,7 @@ import pytest
 from products import Guarded, build_all, configs, exact, same_bits
 
 import nvgemm
+from nvgemm import gemm
 from nvgemm.runtime import dense_kernel, driver, scratch
 
 pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("ignore::nvgemm.errors.PerformanceWarning")]
@@ -85,6 +86,7 @@ def test_threads_and_streams(one_shape, sfa, rng):
 def test_threads_load_one_kernel_at_once(rng, monkeypatch):
     monkeypatch.setattr(dense_kernel, "_kernels", {})
     monkeypatch.setattr(dense_kernel, "_loaded", {})
+    monkeypatch.setattr(gemm, "_known", {})
     product = exact(rng, *SHAPE)
     pairs, expected = product.pairs(), product.bits()
     start = threading.Barrier(THREADS)
@@ -144,6 +146,7 @@ def test_capture_refuses_what_is_not_loaded(stream, rng, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(dense_kernel, "_kernels", {})
         patch.setattr(dense_kernel, "_loaded", {})
+        patch.setattr(gemm, "_known", {})
         with captured(stream), pytest.raises(RuntimeError, match=r"capturing a graph.*call once before the capture"):
             nvgemm.fp8_gemm_nt(*pairs, d.view, stream=stream)
     nvgemm.fp8_gemm_nt(*pairs, d.view, stream=stream)

@@ -182,3 +182,15 @@ def test_unwritable_cache(tmp_path, monkeypatch, compiles):
     assert first == second
     assert first.path is None
     assert len(compiles) == 1
+
+
+def test_without_a_compiler_any_cached_cubin_is_taken(compiles, monkeypatch):
+    def missing() -> str:
+        raise CompileError("NVRTC was not found")
+
+    first = build(*SMALL)
+    monkeypatch.setattr(nvrtc, "version", missing)
+    monkeypatch.setattr(nvrtc, "compiler", missing)
+    assert build(*SMALL).path == first.path
+    with pytest.raises(CompileError, match="NVRTC was not found"):
+        build(*LARGE)

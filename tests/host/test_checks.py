@@ -61,6 +61,7 @@ REFUSALS = [
     ({"sfa": {"strides": (2, 600)}}, ValueError, r"a scales: one of the two axes must be contiguous"),
     ({"sfa": {"strides": (1, 296)}}, ValueError, r"a scales: one of the two axes must be contiguous"),
     ({"sfb": {"strides": (-56, 1)}}, ValueError, r"b scales: strides must not be negative"),
+    ({"sfb": {"strides": (2**31, 1)}}, ValueError, r"b scales: strides .* span 2\^32 elements or more"),
     # scale shapes
     ({"sfa": {"shape": (M, 55)}}, ValueError, r"a scales: expected shape \(300, 56\) for M=300, K=7168 .*\(300, 55\)"),
     ({"sfa": {"shape": (56, M)}}, ValueError, r"a scales: .*; it is transposed, pass its \.T"),
@@ -80,6 +81,7 @@ REFUSALS = [
     ({"d": {"readonly": True}}, ValueError, r"d: the array is read-only"),
     ({"d": {"ptr": 64 * MIB}}, ValueError, r"d: overlaps a,"),
     ({"d": {"ptr": 192 * MIB - 16}}, ValueError, r"d: overlaps b,"),
+    ({"d": {"ptr": 128 * MIB}}, ValueError, r"d: overlaps a scales"),
     ({"d": {"ptr": 256 * MIB}}, ValueError, r"d: overlaps b scales"),
 ]
 
@@ -129,6 +131,18 @@ def test_slices_of_larger_buffers() -> None:
     assert dense(wide) == Problem(M, N, K, True)
     assert [row_stride(v.shape, v.strides) for v in wide if v and v.dtype != "float32"] == [8192, K + 16, 4096]
     assert row_stride((1, K), (12345, 1)) == K
+
+
+def test_overlap_of_single_rows_that_report_no_stride() -> None:
+    row = {"shape": (1, K), "strides": (0, 1)}
+    sfa = {"shape": (1, 56), "strides": (1, 4)}
+    d = {"shape": (1, N), "strides": (0, 1), "ptr": 64 * MIB}
+    with pytest.raises(ValueError, match=r"d: overlaps a,"):
+        dense(operands(a=row, sfa=sfa, d=d))
+
+
+def test_recipe_may_be_any_sequence() -> None:
+    assert dense(operands(), [1, 128, 128]) == dense(operands(), None) == dense(operands(), (1, 128, 128))
 
 
 def test_separate_columns_of_one_buffer_do_not_overlap() -> None:

@@ -130,3 +130,10 @@ def test_no_library_at_all(monkeypatch):
 
 def test_file_names_tell_the_version():
     assert nvrtc.version() == nvrtc.compiler().version
+
+
+def test_another_version_than_the_wanted_is_not_taken_by_its_file_name(monkeypatch):
+    major = nvrtc.version().split(".")[0]
+    monkeypatch.setattr(settings, "nvrtc", f"{major}.99")
+    with pytest.raises(CompileError, match=f"version {major}.99 is wanted"):
+        nvrtc.version()

@@ -1,4 +1,4 @@
-"""A call with operands that passed every check before launches at once, and only such a call does."""
+"""What is prepared once launches again at once: calls with operands that passed every check before, and plans."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from nvgemm import dense, gemm
+from nvgemm import PerformanceWarning, dense, gemm, prepared
 from nvgemm.choice.heuristic import select_config
 from nvgemm.choice.problem import Problem
 from nvgemm.runtime import driver
@@ -51,6 +51,7 @@ def kernel(monkeypatch) -> Kernel:
     monkeypatch.setattr(driver, "context", NoContext)
     monkeypatch.setattr(driver, "require_hopper", lambda ordinal: None)
     monkeypatch.setattr(dense, "prepare", lambda problem, device, stream: made)
+    monkeypatch.setattr(prepared, "prepare", lambda problem, device, stream: made)
     monkeypatch.setattr(gemm, "_known", {})
     return made
 
@@ -79,3 +80,29 @@ def test_a_refused_call_is_refused_again(kernel):
         with pytest.raises(ValueError, match="overlaps a"):
             gemm.fp8_gemm_nt(A, B, result(A[0].ptr))
     assert not kernel.launched
+
+
+def test_no_recipe_is_the_default_recipe(kernel):
+    for recipe in (None, [1, 128, 128], (1, 128, 128)):
+        gemm.fp8_gemm_nt(A, B, result(6 << 20), recipe=recipe)
+    assert len(kernel.launched) == 3
+
+
+def test_a_plan_outlives_a_rebinding_that_fails(kernel, monkeypatch):
+    d = result(6 << 20)
+    k_major = A[0], ArrayView(2 << 20, (M, 16), None, "float32")
+    plan = prepared.plan(A, B, d, stream=7)
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("the transpose would have to be loaded")
+
+    monkeypatch.setattr(prepared, "transpose", refuse)
+    for call in (lambda: plan(a=k_major), lambda: prepared.plan(k_major, B, d)):
+        with (
+            pytest.warns(PerformanceWarning, match="a scales") as warned,
+            pytest.raises(RuntimeError, match="transpose"),
+        ):
+            call()
+        assert warned[0].filename == __file__
+    assert plan() is d
+    assert kernel.launched == [(d.ptr, 7)]
