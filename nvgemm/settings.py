@@ -53,7 +53,7 @@ nvrtc: str | None = _text("nvrtc")
 """Path or version of another NVRTC; None: the newest wheel's, else the CUDA toolkit's."""
 
 debug: int = int(_choice("debug", ("0", "1", "2")))
-"""Above 0 the command line shows whole tracebacks."""
+"""0 silent; 1 tells on stderr what is compiled and how long it takes; 2 also the options and what ptxas says of it."""
 
 
 def snapshot() -> dict[str, tuple[str | int | None, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import time
 import warnings
 from collections.abc import Mapping
@@ -100,10 +101,22 @@ def _compile(source: Source, key: str, constants: dict[str, int], policy: str) -
         "log": compiled.log,
         "seconds": round(time.perf_counter() - start, 4),
     }
+    _tell(meta, source)
     texts = {("kernel.cu" if name == f"{source.kernel}.cu" else name): text for name, text in source.files.items()}
     files = {name: text.encode() for name, text in texts.items()}
     files |= {"kernel.cubin": image, "kernel.raw.cubin": compiled.cubin}
     return cubin_cache.put(source.kernel, key, compiler.version, files, meta)
+
+
+def _tell(meta: Mapping[str, Any], source: Source) -> None:
+    """What `settings.debug` asks for, on stderr."""
+    if settings.debug:
+        constants = " ".join(f"{name}={value}" for name, value in meta["constants"].items())
+        what = f"compiled {source.kernel} with NVRTC {meta['compiler']} in {meta['seconds']:.2f} s"
+        patched = f"policy {meta['policy']}: {meta['changed_words']} control words changed"
+        print(f"nvgemm: {what}; {patched}\n  {constants}", file=sys.stderr)
+    if settings.debug > 1:
+        print(f"  {' '.join(nvrtc.OPTIONS)}\n{meta['log']}", file=sys.stderr)
 
 
 def _patch(raw: bytes, policy: str) -> tuple[bytes, int, str | None]:

@@ -34,7 +34,8 @@ def sanitize(tool: str, configs: list[GemmConfig]) -> str:
     if program is None:
         pytest.skip("compute-sanitizer is not on PATH (it comes with the CUDA toolkit)")
     build_all(configs)
-    command = (program, "--tool", tool, "--error-exitcode", "9")
+    # 64: two for each stage and more; left to itself the tool may count too few of them.
+    command = (program, "--tool", tool, "--num-cuda-barriers", "64", "--error-exitcode", "9")
     return launch_all([job(config, SHAPE[0], num_sms=4) for config in configs], timeout=60, command=command)
 
 

@@ -194,3 +194,15 @@ def test_without_a_compiler_any_cached_cubin_is_taken(compiles, monkeypatch):
     assert build(*SMALL).path == first.path
     with pytest.raises(CompileError, match="NVRTC was not found"):
         build(*LARGE)
+
+
+DEBUG = [(0, []), (1, ["compiled", "ROWS_CONTIGUOUS="]), (2, ["ROWS_CONTIGUOUS=", "sm_90a", "registers"])]
+
+
+@pytest.mark.parametrize(("debug", "told"), DEBUG)
+def test_debug_tells_what_is_compiled(debug, told, monkeypatch, capsys):
+    monkeypatch.setattr(settings, "debug", debug)
+    build(*SMALL)
+    text = capsys.readouterr().err
+    assert all(word in text for word in told)
+    assert bool(text) == bool(told)
