@@ -34,16 +34,9 @@ class GemmConfig:
     @property
     def shared_bytes(self) -> int:
         """sizeof(SharedStorage); the kernel asserts that it agrees."""
-        operands = self.num_stages * (self.block_m + self.block_n) * BLOCK_K
-        strips = self.num_consumers * 4 * self.num_d_strips * _STRIP_BYTES
-        sums = max((self.k_split - 1) * 64 * self.block_n, 32) * 4
-        scales = align(self.num_stages * self.block_m * 4, 16) + self.num_stages * 16
-        return align(operands + strips + sums + scales + self.num_stages * 16, 1024)
-
-    @property
-    def stage_bytes(self) -> int:
-        """What one more stage adds to `shared_bytes`, but for alignment: operands, scales and two barriers."""
-        return (self.block_m + self.block_n) * BLOCK_K + self.block_m * 4 + 16 + 16
+        blocks = self.block_m, self.block_n, self.num_consumers, self.k_split, self.num_d_strips
+        fixed, stage = shared_bytes(*blocks)
+        return align(fixed + self.num_stages * stage, 1024)
 
     @property
     def num_threads(self) -> int:
@@ -65,3 +58,11 @@ class GemmConfig:
     def constants(self) -> dict[str, int]:
         """What `config.cuh` defines."""
         return {name.upper(): value for name, value in asdict(self).items()} | {"SHARED_BYTES": self.shared_bytes}
+
+
+def shared_bytes(block_m: int, block_n: int, num_consumers: int, k_split: int, num_d_strips: int) -> tuple[int, int]:
+    """Bytes of SharedStorage that no stage adds (strips of D, sums of a K split), and that each stage adds."""
+    strips = num_consumers * 4 * num_d_strips * _STRIP_BYTES
+    sums = max((k_split - 1) * 64 * block_n, 32) * 4
+    operands, scales, barriers = (block_m + block_n) * BLOCK_K, block_m * 4 + 16, 16
+    return strips + sums, operands + scales + barriers

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 from nvgemm.choice import tuned
-from nvgemm.choice.config import BLOCK_K, MAX_SHARED_BYTES, GemmConfig
+from nvgemm.choice.config import BLOCK_K, MAX_SHARED_BYTES, GemmConfig, shared_bytes
 from nvgemm.choice.problem import Problem, ceil_div
 
 MAX_STAGES = 12
@@ -83,28 +83,30 @@ def _complete(
         return None
     if cluster_n == 2 and problem.n <= block_n:
         return None
-    config = GemmConfig(
+    strips = 1 if block_m == 256 else min(2, ceil_div(block_n, 64))  # a stage is worth more than a strip
+    stages = _stages_that_fit(block_m, block_n, num_consumers, k_split, strips)
+    if stages < 2:
+        return None
+    return GemmConfig(
         shape_n=problem.n,
         shape_k=problem.k,
         block_m=block_m,
         block_n=block_n,
-        num_stages=MAX_STAGES,
+        num_stages=stages,
         num_consumers=num_consumers,
-        num_d_strips=1 if block_m == 256 else min(2, ceil_div(block_n, 64)),  # a stage is worth more than a strip
         k_split=k_split,
+        num_d_strips=strips,
         cluster_m=cluster_m,
         cluster_n=cluster_n,
         raster_m=_raster(problem, device, block_m * cluster_m, block_n * cluster_n),
         k_unroll=4 if 128 % block_n == 0 else 1,
     )
-    return _with_stages_that_fit(config)
 
 
-def _with_stages_that_fit(config: GemmConfig) -> GemmConfig | None:
-    excess = config.shared_bytes - MAX_SHARED_BYTES
-    too_many = ceil_div(max(excess, 0), config.stage_bytes)
-    stages = (config.num_stages - too_many) // config.k_split * config.k_split
-    return replace(config, num_stages=stages) if stages >= 2 else None
+@lru_cache(maxsize=1024)
+def _stages_that_fit(block_m: int, block_n: int, num_consumers: int, k_split: int, strips: int) -> int:
+    fixed, stage = shared_bytes(block_m, block_n, num_consumers, k_split, strips)
+    return min(MAX_STAGES, (MAX_SHARED_BYTES - fixed) // stage) // k_split * k_split
 
 
 @lru_cache(maxsize=4096)
