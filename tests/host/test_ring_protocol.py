@@ -157,7 +157,7 @@ MUTANTS = {
 def test_mutants_are_noticed(name, rng):
     def passes() -> bool:
         try:
-            Ring(4, 9, 4, **MUTANTS[name]).play(random.Random(int(rng.integers(1 << 32))))
+            Ring(3, 9, 4, **MUTANTS[name]).play(random.Random(int(rng.integers(1 << 32))))
         except ProtocolError:
             return False
         return True
