@@ -1,53 +1,87 @@
-"""One dense product after its checks: prepare the kernel, allocate the result, launch."""
+"""One dense product on its way: `admit` the caller's arrays, `prepare` a kernel for them, `Prepared.launch`."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 from nvgemm import settings
-from nvgemm.choice.problem import Problem, ceil_div, row_stride, sfa_stride
+from nvgemm.choice import checks
+from nvgemm.choice.pointers import NAMES
+from nvgemm.choice.problem import GRANULARITY, Problem, ceil_div, row_stride, sfa_stride
 from nvgemm.errors import PerformanceWarning
 from nvgemm.quantize import transpose
-from nvgemm.runtime import driver, memory
+from nvgemm.runtime import driver, memory, streams
 from nvgemm.runtime.allocation import refuse_capture
 from nvgemm.runtime.arrays import ArrayView, view
 from nvgemm.runtime.dense_kernel import Binding, DenseKernel, dense_kernel, load_dense_kernel, transposed_scales
 
 Operands = tuple[ArrayView, ArrayView, ArrayView, ArrayView, ArrayView]
-NAMES = ("a", "a scales", "b", "b scales", "d")
 
 
-def launch(problem: Problem, operands: Operands, stream: int) -> tuple[DenseKernel, Binding] | None:
-    """Launch the product of checked operands on `stream`.
+class Prepared(NamedTuple):
+    """Checked operands, and what launches their product."""
 
-    Returns what a call with the same operands can launch at once; None where a launch is not all there is to do.
+    operands: Operands
+    kernel: DenseKernel | None = None  # None: a size is 0
+    binding: Binding | None = None  # None: A's scales are transposed first, by what follows
+    transpose_to: Callable[[int], None] | None = None
+
+    def launch(self, stream: int) -> None:
+        """Launch on `stream`, which belongs to the operands' device."""
+        operands, kernel, binding, transpose_to = self
+        if kernel is None:
+            _fill_zeros(operands[4], stream)
+        elif binding is None:
+            assert transpose_to is not None
+            _launch_transposed(kernel, operands, stream, transpose_to)
+        else:
+            with driver.context(kernel.device.ordinal):
+                kernel.launch(binding, stream)
+
+
+def admit(
+    objects: Sequence[Any], recipe: tuple[int, int, int] | None, stream: Any
+) -> tuple[Problem, Operands, int, Any]:
+    """The problem that the caller's arrays pose, their views, the stream's handle, and D.
+
+    `objects` are A, its scales, B, its scales, and D or None; then D is allocated, from the library of A.
     """
-    a, sfa, b, sfb, d = operands
+    views = [None if x is None else view(x, name) for x, name in zip(objects, NAMES, strict=True)]
+    problem = checks.dense(*views, recipe=recipe)  # type: ignore[misc, arg-type]
+    handle = streams.resolve(stream, views, objects)
+    d = objects[4]
+    if d is None:
+        a = views[0]
+        assert a is not None
+        driver.require_hopper(a.device)
+        d = memory.empty(objects[0], a, (problem.m, problem.n), "bfloat16", handle)
+        views[4] = view(d, "d")
+    return problem, tuple(views), handle, d  # type: ignore[return-value]
+
+
+def prepare(problem: Problem, operands: Operands, stream: int, stacklevel: int) -> Prepared:
+    """Choose, build, load and bind, each where it has not been done before.
+
+    `stacklevel`: frames from this one up to the user's, which a warning names; 1 is this one.
+    """
     if not problem.m * problem.n * problem.k:
-        _fill_zeros(d, stream)
-        return None
-    kernel = prepare(problem, a.device, stream)
-    if not problem.sfa_mn_major:
-        warn_of_transpose(sfa)
-        launch_transposed(kernel, operands, stream, transpose(sfa, stream))
-        return None
-    with driver.context(a.device):
-        binding = kernel.bind(a, sfa, b, sfb, d)
-        kernel.launch(binding, stream)
-    return kernel, binding
+        return Prepared(operands)
+    kernel = ready_kernel(problem, operands[0].device, stream)
+    if problem.sfa_mn_major:
+        return Prepared(operands, kernel, kernel.bind(*operands))
+    sfa = operands[1]
+    warnings.warn(
+        f"a scales: strides {sfa.strides} of shape {sfa.shape} are transposed on the device in each call; "
+        "nvgemm.get_mn_major_tma_aligned_tensor does it once",
+        PerformanceWarning,
+        stacklevel,
+    )
+    return Prepared(operands, kernel, None, transpose(sfa, stream))
 
 
-def allocate(problem: Problem, like: Any, view_of: ArrayView | None, stream: int) -> tuple[Any, ArrayView]:
-    """A result for `problem` from the library of `like`, whose view is `view_of`, and its view."""
-    assert view_of is not None
-    driver.require_hopper(view_of.device)
-    d = memory.empty(like, view_of, (problem.m, problem.n), "bfloat16", stream)
-    return d, view(d, "d")
-
-
-def prepare(problem: Problem, device: int, stream: int) -> DenseKernel:
+def ready_kernel(problem: Problem, device: int, stream: int) -> DenseKernel:
     """The loaded kernel for `problem`; it is never built or loaded inside a capture."""
     kernel = dense_kernel(problem, device, settings.sass)
     if kernel is None:
@@ -58,20 +92,19 @@ def prepare(problem: Problem, device: int, stream: int) -> DenseKernel:
     return kernel
 
 
-def launch_transposed(
+def scale_bytes(m: int, k: int) -> int:
+    """Bytes of scratch that transposed scales of A take."""
+    return 4 * sfa_stride(m) * ceil_div(k, GRANULARITY)
+
+
+def _launch_transposed(
     kernel: DenseKernel, operands: Operands, stream: int, transpose_to: Callable[[int], None]
 ) -> None:
-    """Transpose A's scales into scratch, and launch on these."""
     a, sfa, b, sfb, d = operands
     with memory.scratch_lock, driver.context(d.device):
         ptr = memory.scratch(d.device, stream, scale_bytes(a.shape[0], a.shape[1]))
         transpose_to(ptr)
         kernel.launch(kernel.bind(a, transposed_scales(sfa, ptr), b, sfb, d), stream)
-
-
-def scale_bytes(m: int, k: int) -> int:
-    """Bytes of scratch that transposed scales of A take."""
-    return 4 * sfa_stride(m) * ceil_div(k, 128)
 
 
 def _fill_zeros(d: ArrayView, stream: int) -> None:
@@ -82,13 +115,3 @@ def _fill_zeros(d: ArrayView, stream: int) -> None:
     with driver.context(d.device):
         fill = driver.cuda().cuMemsetD2D8Async(d.ptr, pitch, 0, width, d.shape[0], stream)
         driver.check(fill, "cuMemsetD2D8Async")
-
-
-def warn_of_transpose(sfa: ArrayView, stacklevel: int = 4) -> None:
-    """Say once for each place of a call what would avoid the transpose."""
-    warnings.warn(
-        f"a scales: strides {sfa.strides} of shape {sfa.shape} are transposed on the device in each call; "
-        "nvgemm.get_mn_major_tma_aligned_tensor does it once",
-        PerformanceWarning,
-        stacklevel=stacklevel,  # the frame of the public call; 4 above here is that of fp8_gemm_nt
-    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nvgemm.choice.heuristic import H100_CLOCK, predict
-from nvgemm.choice.problem import Problem, ceil_div
+from nvgemm.choice.problem import Problem, ceil_div, traffic_bytes
 from nvgemm.runtime.dense_kernel import DenseKernel, model
 
 
@@ -17,7 +17,7 @@ def describe(problem: Problem, kernel: DenseKernel | None) -> str:
     grid, tiles = c.grid(p.m, device.num_sms), c.num_tiles(p.m)
     waves = ceil_div(tiles, grid)
     clocks = predict(c, p.m, model(device))
-    bytes_moved = p.m * p.k + p.n * p.k + 2 * p.m * p.n
+    bytes_moved = traffic_bytes(p.m, p.n, p.k)
     rows = {
         "block": f"{c.block_m}×{c.block_n}×128, {c.num_stages} stages, {c.shared_bytes} bytes of shared memory",
         "consumers": f"{c.num_consumers} warpgroups" + (", which split K" if c.k_split > 1 else ""),

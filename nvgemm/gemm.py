@@ -1,4 +1,4 @@
-"""Dense products. `fp8_gemm_nt` is the straight line: view, check, choose, build, load, maps, launch."""
+"""Dense products. `fp8_gemm_nt` is the straight line: admit the operands, prepare the kernel, launch."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from typing import Any
 from nvgemm import settings
 from nvgemm.choice import checks
 from nvgemm.choice.heuristic import Model, select_config
+from nvgemm.choice.pointers import NAMES
 from nvgemm.choice.problem import Problem
-from nvgemm.dense import NAMES, Operands, allocate, launch
-from nvgemm.runtime import driver, streams
-from nvgemm.runtime.arrays import ArrayView, fingerprint, view
+from nvgemm.dense import Prepared, admit, prepare
+from nvgemm.runtime import streams
+from nvgemm.runtime.arrays import ArrayView, fingerprint
 from nvgemm.runtime.build import Cubin
-from nvgemm.runtime.dense_kernel import Binding, DenseKernel, build_config
+from nvgemm.runtime.dense_kernel import build_config
 
-Known = tuple[DenseKernel, Binding, Sequence[ArrayView]]  # what to launch, and whose stream it is launched on
+Known = tuple[Prepared, Sequence[ArrayView]]  # what to launch, and whose stream it is launched on
 
 # Calls whose operands passed every check before, down to their pointers.
 _known: dict[tuple[object, ...], Known] = {}
@@ -75,20 +76,14 @@ def fp8_gemm_nt(
     seen = None if d is None else (*map(fingerprint, objects, NAMES), recipe and tuple(recipe), settings.sass)
     known = seen and _known.get(seen)
     if known:
-        kernel, binding, ordering = known
-        handle = streams.resolve(stream, ordering, objects)
-        with driver.context(kernel.device.ordinal):
-            kernel.launch(binding, handle)
+        prepared, ordering = known
+        prepared.launch(streams.resolve(stream, ordering, objects))
         return d
-    views = [None if x is None else view(x, name) for x, name in zip(objects, NAMES, strict=True)]
-    problem = checks.dense(*views, recipe=recipe)  # type: ignore[misc, arg-type]
-    handle = streams.resolve(stream, views, objects)
-    if d is None:
-        d, views[4] = allocate(problem, a_data, views[0], handle)
-    operands: Operands = tuple(views)  # type: ignore[assignment]
-    launched = launch(problem, operands, handle)
-    if launched is not None and seen is not None:
-        _remember(seen, (*launched, streams.deciding(operands)))
+    problem, operands, handle, d = admit(objects, recipe, stream)
+    prepared = prepare(problem, operands, handle, stacklevel=3)
+    prepared.launch(handle)
+    if seen is not None and prepared.binding is not None:
+        _remember(seen, (prepared, streams.deciding(operands)))
     return d
 
 

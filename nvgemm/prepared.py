@@ -2,31 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from nvgemm.choice import checks
 from nvgemm.choice.config import GemmConfig
-from nvgemm.choice.problem import Problem
-from nvgemm.dense import (
-    NAMES,
-    Operands,
-    allocate,
-    launch,
-    launch_transposed,
-    prepare,
-    scale_bytes,
-    warn_of_transpose,
-)
+from nvgemm.dense import admit, prepare, scale_bytes
 from nvgemm.explain import describe
-from nvgemm.quantize import transpose
-from nvgemm.runtime import driver, streams
-from nvgemm.runtime.arrays import view
-from nvgemm.runtime.dense_kernel import Binding, DenseKernel
-
-# The kernel, None where nothing is to be multiplied; what it launches, or what first transposes A's scales.
-Prepared = tuple[DenseKernel | None, Binding | None, Callable[[int], None] | None]
 
 
 def plan(
@@ -61,20 +43,14 @@ class Plan:
 
     def __init__(self, a: Any, b: Any, d: Any, recipe: tuple[int, int, int] | None, stream: Any) -> None:
         self._recipe, self._stream = recipe, stream
-        self._bind(a, b, d, caller=6)
+        self._bind(a, b, d, stacklevel=5)
 
-    def _bind(self, a: Any, b: Any, d: Any, caller: int) -> None:
-        """`caller`: frames from the warning in `_prepare` up to the user's."""
+    def _bind(self, a: Any, b: Any, d: Any, stacklevel: int) -> None:
+        """`stacklevel`: as in `prepare`."""
         objects = (*checks.pair(a, "a"), *checks.pair(b, "b"), d)
-        views = [None if x is None else view(x, name) for x, name in zip(objects, NAMES, strict=True)]
-        problem = checks.dense(*views, recipe=self._recipe)  # type: ignore[arg-type,misc]
-        handle = streams.resolve(self._stream, views, objects)
-        if d is None:
-            d, views[4] = allocate(problem, objects[0], views[0], handle)
-        operands: Operands = tuple(views)  # type: ignore[assignment]
+        problem, operands, handle, d = admit(objects, self._recipe, self._stream)
         # The last step that can fail: nothing has changed before.
-        self._prepared = _prepare(problem, operands, handle, caller)
-        self._operands = operands
+        self._prepared = prepare(problem, operands, handle, stacklevel)
         self.a, self.b, self.d, self.problem, self.stream = a, b, d, problem, handle
 
     def __call__(self, *, a: Any = None, b: Any = None, d: Any = None) -> Any:
@@ -84,55 +60,31 @@ class Plan:
                 self.a if a is None else a,
                 self.b if b is None else b,
                 self.d if d is None else d,
-                caller=5,
+                stacklevel=4,
             )
-        kernel, binding, transpose_to = self._prepared
-        if kernel is None:
-            launch(self.problem, self._operands, self.stream)
-        elif binding is None:
-            assert transpose_to is not None
-            launch_transposed(kernel, self._operands, self.stream, transpose_to)
-        else:
-            with driver.context(kernel.device.ordinal):
-                kernel.launch(binding, self.stream)
+        self._prepared.launch(self.stream)
         return self.d
 
     @property
     def config(self) -> GemmConfig | None:
-        kernel = self._prepared[0]
+        kernel = self._prepared.kernel
         return None if kernel is None else kernel.config
 
     @property
     def cubin_path(self) -> Path | None:
         """Folder of the kernel's cache entry; None where it is in memory only or there is no kernel."""
-        kernel = self._prepared[0]
+        kernel = self._prepared.kernel
         return None if kernel is None else kernel.cubin.path
 
     @property
     def workspace_bytes(self) -> int:
-        return workspace_bytes(self.problem)
+        return 0 if self.problem.sfa_mn_major else scale_bytes(self.problem.m, self.problem.k)
 
     def explain(self) -> str:
         """What will run and why: configuration, tiles and waves, predicted time against the bytes, and the cubin."""
-        return describe(self.problem, self._prepared[0])
+        return describe(self.problem, self._prepared.kernel)
 
     def __repr__(self) -> str:
         p, c = self.problem, self.config
         kernel = f"{c.block_m}×{c.block_n}, {c.num_stages} stages" if c else "nothing to multiply"
         return f"<nvgemm.Plan M={p.m} N={p.n} K={p.k}: {kernel}>"
-
-
-def _prepare(problem: Problem, operands: Operands, stream: int, caller: int) -> Prepared:
-    if not problem.m * problem.n * problem.k:
-        return None, None, None
-    kernel = prepare(problem, operands[0].device, stream)
-    if not problem.sfa_mn_major:
-        warn_of_transpose(operands[1], stacklevel=caller)
-        return kernel, None, transpose(operands[1], stream)
-    with driver.context(kernel.device.ordinal):
-        return kernel, kernel.bind(*operands), None
-
-
-def workspace_bytes(problem: Problem) -> int:
-    """Scratch that a launch of `problem` uses, in bytes."""
-    return 0 if problem.sfa_mn_major else scale_bytes(problem.m, problem.k)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from nvgemm.choice.problem import GRANULARITY, ceil_div, traffic_bytes
+
 Matrix = NDArray[np.float32]
 
 
@@ -26,7 +28,7 @@ class Product:
     @property
     def bytes(self) -> int:
         """Least traffic: FP8 operands read once, BF16 result written once, FP32 scales of A read once."""
-        return self.m * self.k + self.n * self.k + 2 * self.m * self.n + 4 * self.m * -(-self.k // 128)
+        return traffic_bytes(self.m, self.n, self.k) + 4 * self.m * ceil_div(self.k, GRANULARITY)
 
 
 TOKENS = 4096

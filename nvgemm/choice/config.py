@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from nvgemm.choice.problem import align, ceil_div
+from nvgemm.choice.problem import GRANULARITY, align, ceil_div
 
-BLOCK_K = 128
+BLOCK_K = GRANULARITY  # one scale of A and one of B for each k-block
 MAX_SHARED_BYTES = 232_448  # of one CTA on sm_90
 _STRIP_BYTES = 16 * 128
 
@@ -35,7 +35,7 @@ class GemmConfig:
     def shared_bytes(self) -> int:
         """sizeof(SharedStorage); the kernel asserts that it agrees."""
         blocks = self.block_m, self.block_n, self.num_consumers, self.k_split, self.num_d_strips
-        fixed, stage = shared_bytes(*blocks)
+        fixed, stage = storage_bytes(*blocks)
         return align(fixed + self.num_stages * stage, 1024)
 
     @property
@@ -60,7 +60,7 @@ class GemmConfig:
         return {name.upper(): value for name, value in asdict(self).items()} | {"SHARED_BYTES": self.shared_bytes}
 
 
-def shared_bytes(block_m: int, block_n: int, num_consumers: int, k_split: int, num_d_strips: int) -> tuple[int, int]:
+def storage_bytes(block_m: int, block_n: int, num_consumers: int, k_split: int, num_d_strips: int) -> tuple[int, int]:
     """Bytes of SharedStorage that no stage adds (strips of D, sums of a K split), and that each stage adds."""
     strips = num_consumers * 4 * num_d_strips * _STRIP_BYTES
     sums = max((k_split - 1) * 64 * block_n, 32) * 4

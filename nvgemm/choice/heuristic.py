@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from nvgemm.choice import tuned
-from nvgemm.choice.config import BLOCK_K, MAX_SHARED_BYTES, GemmConfig, shared_bytes
-from nvgemm.choice.problem import Problem, ceil_div
+from nvgemm.choice.config import BLOCK_K, MAX_SHARED_BYTES, GemmConfig, storage_bytes
+from nvgemm.choice.problem import Problem, ceil_div, traffic_bytes
 
 MAX_STAGES = 12
 BLOCKS_N = (8, 16, 32, 48, 64, 96, 112, 128, 144, 160, 176, 192)
@@ -105,7 +105,7 @@ def _complete(
 
 @lru_cache(maxsize=1024)
 def _stages_that_fit(block_m: int, block_n: int, num_consumers: int, k_split: int, strips: int) -> int:
-    fixed, stage = shared_bytes(block_m, block_n, num_consumers, k_split, strips)
+    fixed, stage = storage_bytes(block_m, block_n, num_consumers, k_split, strips)
     return min(MAX_STAGES, (MAX_SHARED_BYTES - fixed) // stage) // k_split * k_split
 
 
@@ -128,9 +128,7 @@ def predict(config: GemmConfig, m: int, device: Model = H100) -> float:
     tiles, grid = config.num_tiles(m), config.grid(m, device.num_sms)
     rows = config.block_m / config.num_consumers * config.k_split  # that one consumer stores
     tile = k_blocks * _k_block(config, grid, device) + EPILOGUE + EPILOGUE_PER_ELEMENT * rows * config.block_n
-    memory = (
-        m * config.shape_k + config.shape_n * config.shape_k + 2 * m * config.shape_n
-    ) / device.dram_bytes_per_clock
+    memory = traffic_bytes(m, config.shape_n, config.shape_k) / device.dram_bytes_per_clock
     return _overlap(ceil_div(tiles, grid) * tile, memory) + LAUNCH + CLUSTER_LAUNCH * (config.cluster_size - 1)
 
 

@@ -60,6 +60,11 @@ def tma_aligned_size(x: int, element_size: int) -> int:
     return align(x, TMA_BYTES // element_size)
 
 
+def traffic_bytes(m: int, n: int, k: int) -> int:
+    """Least bytes of a product without its scales: FP8 operands read once, the BF16 result written once."""
+    return m * k + n * k + 2 * m * n
+
+
 def sfa_stride(m: int) -> int:
     """Elements from one 128 of K to the next in A's scales of `m` rows, MN-major: `m` padded to a multiple of 4."""
     return tma_aligned_size(m, 4)

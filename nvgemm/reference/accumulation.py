@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nvgemm.choice.checks import RECIPE_1D2D
 from nvgemm.reference.formats import E4M3_NAN, E4M3_VALUES, codes
-from nvgemm.reference.product import RECIPE_1D2D
 
 _NONE = -100  # exponent of a zero: below that of every product of two factors
 _TILE_ROWS, _TILE_COLUMNS = 64, 512  # the working arrays stay in the cache

@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nvgemm.choice.checks import RECIPE_1D2D
 from nvgemm.reference.formats import decode_e4m3
-
-RECIPE_1D2D = (1, 128, 128)
 
 
 def dequantise(data: Any, scales: Any, block: tuple[int, int]) -> NDArray[np.float64]:

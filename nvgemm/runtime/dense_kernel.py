@@ -11,11 +11,9 @@ from nvgemm.choice.problem import Problem, ceil_div, k_block_stride, row_stride,
 from nvgemm.runtime import driver, tensor_map
 from nvgemm.runtime.array_view import ArrayView
 from nvgemm.runtime.build import Cubin, build
-from nvgemm.runtime.kernel import Arguments, Kernel
+from nvgemm.runtime.kernel import Arguments, load
 
 _STRIP = (16, 64)  # rows and columns of D that a warp stores at a time
-_MAX_BINDINGS = 4096
-
 
 Binding = tuple[int, Arguments]  # CTAs to launch, and the kernel's packed parameters
 
@@ -37,37 +35,20 @@ def build_config(config: GemmConfig, policy: str) -> Cubin:
 class DenseKernel:
     """``fp8_gemm`` in one configuration on one device; its parameters are packed once for each set of operands.
 
-    A packed set is never changed, so threads share it, and a call with operands seen before costs one look-up.
+    ``bind(a, sfa, b, sfb, d)`` gives grid and parameters for checked operands, `sfa` MN-major. A packed set is never
+    changed, so threads share it, and operands seen before cost one look-up.
     """
 
     def __init__(self, config: GemmConfig, policy: str, device: driver.Device) -> None:
         self.config, self.device, self._num_threads = config, device, config.num_threads
         self.cubin = build_config(config, policy)
-        self.kernel = Kernel(self.cubin, device.ordinal, config.shared_bytes)
-        self._bindings: dict[tuple[object, ...], Binding] = {}
+        self.kernel = load(self.cubin, device.ordinal, config.shared_bytes)
+        self.bind = lru_cache(maxsize=4096)(self._bind)
 
-    def bind(self, a: ArrayView, sfa: ArrayView, b: ArrayView, sfb: ArrayView, d: ArrayView) -> Binding:
-        """Grid and parameters for checked operands; `sfa` MN-major. The device's context must be current."""
-        key = (
-            a.ptr,
-            sfa.ptr,
-            b.ptr,
-            sfb.ptr,
-            d.ptr,
-            a.shape,
-            a.strides,
-            sfa.strides,
-            b.strides,
-            sfb.strides,
-            d.strides,
-        )
-        binding = self._bindings.get(key)
-        if binding is None:
-            if len(self._bindings) >= _MAX_BINDINGS:
-                self._bindings.clear()
-            grid = self.config.grid(d.shape[0], self.device.num_sms)
-            binding = self._bindings[key] = (grid, self._pack(a, sfa, b, sfb, d))
-        return binding
+    def _bind(self, a: ArrayView, sfa: ArrayView, b: ArrayView, sfb: ArrayView, d: ArrayView) -> Binding:
+        grid = self.config.grid(d.shape[0], self.device.num_sms)
+        with driver.context(self.device.ordinal):
+            return grid, self._pack(a, sfa, b, sfb, d)
 
     def _pack(self, a: ArrayView, sfa: ArrayView, b: ArrayView, sfb: ArrayView, d: ArrayView) -> Arguments:
         config, (m, k), n = self.config, a.shape, b.shape[0]

@@ -7,7 +7,7 @@ from typing import Any
 
 from nvgemm.errors import CudaError, DriverTooOldError
 from nvgemm.runtime.build import Cubin
-from nvgemm.runtime.driver import check, context, require_hopper
+from nvgemm.runtime.driver import check, context, cuda, require_hopper
 from nvgemm.runtime.tensor_map import TensorMap
 
 
@@ -33,9 +33,8 @@ class Kernel:
     """A kernel loaded on one device, for as long as this object lives."""
 
     def __init__(self, cubin: Cubin, device: int, shared_bytes: int = 0) -> None:
-        from cuda.bindings import driver
-
         require_hopper(device)
+        driver = cuda()
         self.cubin, self.device, self.shared_bytes = cubin, device, shared_bytes
         with context(device):
             try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from functools import lru_cache
 
-from nvgemm.runtime.driver import check
+from nvgemm.runtime.driver import check, cuda
 
 TENSOR_MAP_BYTES = 128
 _ALIGNMENT = 128  # cuda.h of CUDA 13; cuda.bindings' own objects are aligned to 16 only
@@ -42,8 +42,7 @@ def matrix(
     swizzle : int
         0, 32, 64 or 128 bytes.
     """
-    from cuda.bindings import driver
-
+    driver = cuda()
     encoded = check(
         driver.cuTensorMapEncodeTiled(
             getattr(driver.CUtensorMapDataType, f"CU_TENSOR_MAP_DATA_TYPE_{dtype}"),

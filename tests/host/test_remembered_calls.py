@@ -16,6 +16,7 @@ from nvgemm.runtime.kernel import Arguments
 
 M, N, K = 64, 576, 2048
 A = ArrayView(1 << 20, (M, K)), ArrayView(2 << 20, (M, 16), (1, 64), "float32")
+K_MAJOR = A[0], ArrayView(2 << 20, (M, 16), None, "float32")
 B = ArrayView(3 << 20, (N, K)), ArrayView(5 << 20, (5, 16), None, "float32")
 
 
@@ -50,8 +51,7 @@ def kernel(monkeypatch) -> Kernel:
     made = Kernel()
     monkeypatch.setattr(driver, "context", NoContext)
     monkeypatch.setattr(driver, "require_hopper", lambda ordinal: None)
-    monkeypatch.setattr(dense, "prepare", lambda problem, device, stream: made)
-    monkeypatch.setattr(prepared, "prepare", lambda problem, device, stream: made)
+    monkeypatch.setattr(dense, "ready_kernel", lambda problem, device, stream: made)
     monkeypatch.setattr(gemm, "_known", {})
     return made
 
@@ -90,14 +90,14 @@ def test_no_recipe_is_the_default_recipe(kernel):
 
 def test_a_plan_outlives_a_rebinding_that_fails(kernel, monkeypatch):
     d = result(6 << 20)
-    k_major = A[0], ArrayView(2 << 20, (M, 16), None, "float32")
     plan = prepared.plan(A, B, d, stream=7)
 
     def refuse(*_: object) -> None:
         raise RuntimeError("the transpose would have to be loaded")
 
-    monkeypatch.setattr(prepared, "transpose", refuse)
-    for call in (lambda: plan(a=k_major), lambda: prepared.plan(k_major, B, d)):
+    monkeypatch.setattr(dense, "transpose", refuse)
+    calls = lambda: plan(a=K_MAJOR), lambda: prepared.plan(K_MAJOR, B, d), lambda: gemm.fp8_gemm_nt(K_MAJOR, B, d)
+    for call in calls:
         with (
             pytest.warns(PerformanceWarning, match="a scales") as warned,
             pytest.raises(RuntimeError, match="transpose"),
@@ -106,3 +106,22 @@ def test_a_plan_outlives_a_rebinding_that_fails(kernel, monkeypatch):
         assert warned[0].filename == __file__
     assert plan() is d
     assert kernel.launched == [(d.ptr, 7)]
+
+
+def test_scales_are_transposed_in_each_launch(kernel, monkeypatch):
+    d, transposed, scratch = result(6 << 20), [], []
+
+    def allocate(device: int, stream: int, size: int) -> int:
+        scratch.append((stream, size))
+        return 8 << 20
+
+    monkeypatch.setattr(dense, "transpose", lambda sfa, stream: transposed.append)
+    monkeypatch.setattr(dense.memory, "scratch", allocate)
+    with pytest.warns(PerformanceWarning, match="a scales"):
+        plan = prepared.plan(K_MAJOR, B, d, stream=7)
+    with pytest.warns(PerformanceWarning, match="a scales"):
+        results = [plan(), gemm.fp8_gemm_nt(K_MAJOR, B, d, stream=8), gemm.fp8_gemm_nt(K_MAJOR, B, d, stream=9), plan()]
+    assert results == [d] * 4
+    assert (transposed, scratch) == ([8 << 20] * 4, [(stream, 4 * M * 16) for stream in (7, 8, 9, 7)])
+    assert kernel.launched == [(d.ptr, stream) for stream in (7, 8, 9, 7)]
+    assert plan.workspace_bytes == 4 * M * 16
