@@ -79,12 +79,15 @@ __device__ __forceinline__ void load_sfb(SharedStorage& shared, Pipeline& pipeli
 
 // ---- consumer: one warpgroup's slices of one k-block --------------------------------------------------------------------
 
+// `full`: the stage is known to be full. Returns whether the next one is.
 template <uint32_t POSITION>
-__device__ __forceinline__ void multiply_stage(SharedStorage& shared, const Pipeline& pipeline, uint32_t row_group,
-                                               uint32_t warp, uint32_t lane, float (&final)[NUM_SLICES][ACCUMULATORS]) {
+__device__ __forceinline__ bool multiply_stage(SharedStorage& shared, const Pipeline& pipeline, bool full,
+                                               uint32_t row_group, uint32_t warp, uint32_t lane,
+                                               float (&final)[NUM_SLICES][ACCUMULATORS]) {
+    constexpr uint32_t STAGE_A = BLOCK_M * BLOCK_K / 16, STAGE_B = BLOCK_N * BLOCK_K / 16;  // in a descriptor's units
     const uint32_t stage = pipeline.stage;
-    const uint64_t b = ptx::wgmma_descriptor(shared.b[stage]);
-    pipeline.wait_full(shared);
+    if (!full) pipeline.wait_full(shared);
+    full = false;
 
     float sfb[NUM_SFB];
 #pragma unroll
@@ -93,21 +96,24 @@ __device__ __forceinline__ void multiply_stage(SharedStorage& shared, const Pipe
 #pragma unroll
     for (uint32_t slice = 0; slice < NUM_SLICES; ++slice) {
         const uint32_t row = (slice * ROW_GROUPS + row_group) * 64;
-        const uint64_t a = ptx::wgmma_descriptor(shared.a[stage] + row * BLOCK_K);
+        const uint32_t a = ptx::wgmma_address(shared.a[0]) + stage * STAGE_A + row * (BLOCK_K / 16);
+        const uint32_t b = ptx::wgmma_address(shared.b[0]) + stage * STAGE_B;
         const float* sfa = &shared.sfa[stage][row + warp * 16 + lane / 4];
         const float sfa_top = sfa[0], sfa_bottom = sfa[8];
 
         float partial[ACCUMULATORS];
         ptx::wgmma_fence();
 #pragma unroll
-        for (uint32_t k = 0; k < BLOCK_K / 32; ++k)  // 32 of K are 32 bytes: 2 in a descriptor's units
-            ptx::wgmma_mma(partial, a + 2 * k, b + 2 * k, k != 0);
+        for (uint32_t k = 0; k < BLOCK_K; k += 32)
+            ptx::wgmma_mma(partial, ptx::wgmma_descriptor(a + k / 16), ptx::wgmma_descriptor(b + k / 16), k != 0);
         ptx::wgmma_commit_group();
+        if (K_SPLIT == 1 && slice + 1 == NUM_SLICES) full = pipeline.is_next_full(shared);
         ptx::wgmma_wait_group_0(partial);
-        if (slice + 1 == NUM_SLICES) pipeline.release(shared, lane);  // operands and scales are read
+        if (slice + 1 == NUM_SLICES) pipeline.release(shared);  // operands and scales are read
 
         promote<POSITION>(final[slice], partial, sfa_top, sfa_bottom, sfb);
     }
+    return full;
 }
 
 // ---- the kernel -----------------------------------------------------------------------------------------------------------
@@ -150,6 +156,7 @@ extern "C" __global__ void __cluster_dims__(CLUSTER_SIZE, 1, 1) __launch_bounds_
     } else {
         ptx::setmaxnreg_inc<CONSUMER_REGISTERS>();
         Epilogue epilogue{map_d, d, d_stride, shared.d[warpgroup * 4 + warp], lane};
+        bool full = false;
         const uint32_t row_group = K_SPLIT == 1 ? warpgroup : 0, k_rank = K_SPLIT == 1 ? 0 : warpgroup;
         while (scheduler.next(tile)) {
             float final[NUM_SLICES][ACCUMULATORS] = {};
@@ -157,7 +164,7 @@ extern "C" __global__ void __cluster_dims__(CLUSTER_SIZE, 1, 1) __launch_bounds_
 #pragma unroll K_UNROLL
                 for (uint32_t k = 0; k < NUM_K_BLOCKS; ++k, pipeline.advance())
                     if (pipeline.stage % K_SPLIT == k_rank)  // a stage is always the same consumer's, as its phases demand
-                        multiply_stage<position.value>(shared, pipeline, row_group, warp, lane, final);
+                        full = multiply_stage<position.value>(shared, pipeline, full, row_group, warp, lane, final);
             });
             if constexpr (K_SPLIT > 1) {
                 reduce_k_split(shared, final[0], k_rank);

@@ -8,10 +8,10 @@
 constexpr uint32_t CLUSTER_SIZE = CLUSTER_M * CLUSTER_N;
 
 // A stage is full when the operands' bytes have come (one arrival announces them) and the scales of B are written (one
-// more). It is empty when every consumer warp that reads it has arrived: with multicast those of the peer too, because
+// more). It is empty when every consumer thread that reads it has arrived: with multicast those of the peer too, because
 // this producer writes into the peer's shared memory as well.
 constexpr uint32_t FULL_ARRIVALS = 2;
-constexpr uint32_t EMPTY_ARRIVALS = NUM_CONSUMER_WARPS / K_SPLIT * CLUSTER_SIZE;
+constexpr uint32_t EMPTY_ARRIVALS = NUM_CONSUMER_WARPS / K_SPLIT * 32 * CLUSTER_SIZE;
 
 // A position in the ring: the stage, and the parity of its current use.
 struct Pipeline {
@@ -25,17 +25,24 @@ struct Pipeline {
     __device__ __forceinline__ void wait_full(SharedStorage& shared) const {
         ptx::mbarrier_try_wait(&shared.full[stage], phase);
     }
+    // Asked early, while the tensor cores work: the answer of a barrier takes longer than the next multiplication may wait.
+    __device__ __forceinline__ bool is_next_full(SharedStorage& shared) const {
+        Pipeline next = *this;
+        next.advance();
+        return ptx::mbarrier_test_wait(&shared.full[next.stage], next.phase);
+    }
     // A fresh barrier counts its preceding phase as complete, so the first round of the ring does not block.
     __device__ __forceinline__ void wait_empty(SharedStorage& shared) const {
         ptx::mbarrier_try_wait(&shared.empty[stage], phase ^ 1);
     }
-    // By a whole consumer warp, whose lanes have all read: one of them for each CTA whose producer fills this stage.
-    __device__ __forceinline__ void release(SharedStorage& shared, uint32_t lane) const {
-        __syncwarp();
+    // By each thread of a consumer once it has read, in every CTA whose producer fills this stage. One arrival a warp is
+    // no faster, and compute-sanitizer would not see that it stands for 32 threads' reads.
+    __device__ __forceinline__ void release(SharedStorage& shared) const {
         if constexpr (CLUSTER_SIZE == 1) {
-            if (lane == 0) ptx::mbarrier_arrive(&shared.empty[stage]);
+            ptx::mbarrier_arrive(&shared.empty[stage]);
         } else {
-            if (lane < CLUSTER_SIZE) ptx::mbarrier_arrive_remote(&shared.empty[stage], lane);
+#pragma unroll
+            for (uint32_t rank = 0; rank < CLUSTER_SIZE; ++rank) ptx::mbarrier_arrive_remote(&shared.empty[stage], rank);
         }
     }
 };

@@ -35,6 +35,21 @@ __device__ __forceinline__ void mbarrier_arrive_expect_tx(uint64_t* barrier, uin
                  : "memory");
 }
 
+// Whether the phase of this parity has completed, without waiting.
+__device__ __forceinline__ bool mbarrier_test_wait(uint64_t* barrier, uint32_t parity) {
+    uint32_t complete;
+    asm volatile(
+        "{\n"
+        ".reg .pred complete;\n"
+        "mbarrier.test_wait.parity.shared::cta.b64 complete, [%1], %2;\n"
+        "selp.b32 %0, 1, 0, complete;\n"
+        "}"
+        : "=r"(complete)
+        : "r"(shared_address(barrier)), "r"(parity)
+        : "memory");
+    return complete != 0;
+}
+
 // Blocks until the phase of this parity has completed.
 __device__ __forceinline__ void mbarrier_try_wait(uint64_t* barrier, uint32_t parity) {
     asm volatile(

@@ -61,6 +61,7 @@ class Ring:
     owner: Callable[[Ring, int, int], int] = lambda ring, stage, k: stage % ring.k_split
     empty_arrivals: Callable[[Ring], int] = lambda ring: ring.consumers // ring.k_split * ring.ctas
     release_first: bool = False
+    parity_ahead: Callable[[int, int], int] = lambda stage, phase: phase ^ (stage == 0)
     flights: list[Callable[[], None]] = field(default_factory=list)  # copies under way
 
     def __post_init__(self) -> None:
@@ -99,13 +100,18 @@ class Ring:
 
     def consume(self, cta: int, consumer: int) -> Iterator[Wait]:
         rank = consumer if self.k_split > 1 else 0
+        full = False
         for step, k, stage, phase in self.positions():
             if self.owner(self, stage, k) != rank:
                 continue
-            yield self.full[cta][stage], phase
+            if not full:
+                yield self.full[cta][stage], phase
             if self.release_first:
                 self._release(stage)
             yield None  # others may run while the tensor cores read
+            if self.k_split == 1:
+                ahead = (stage + 1) % self.stages
+                full = self.full[cta][ahead].passes(self.parity_ahead(ahead, phase))
             if set(self.memory[cta][stage].values()) != {step}:
                 raise ProtocolError(f"step {step} read {self.memory[cta][stage]} in stage {stage}")
             if not self.release_first:
@@ -149,6 +155,9 @@ MUTANTS = {
     "k-blocks given out anew in each tile": dict(consumers=2, k_split=2, ctas=1, owner=lambda ring, stage, k: k % 2),
     "the peer's consumers not waited for": dict(consumers=2, k_split=1, ctas=2, empty_arrivals=lambda ring: 2),
     "a stage released before it is read": dict(consumers=2, k_split=1, ctas=1, release_first=True),
+    "the next stage asked about in this one's phase": dict(
+        consumers=1, k_split=1, ctas=1, parity_ahead=lambda stage, phase: phase
+    ),
     "one arrival too many expected": dict(consumers=2, k_split=2, ctas=1, empty_arrivals=lambda ring: 2),
 }
 

@@ -93,7 +93,7 @@ extern "C" __global__ void __launch_bounds__(1024, 1) bad(float* x) {
 PRODUCT = """
 extern "C" __global__ void __launch_bounds__(128, 1) bad(float* x) {
     extern __shared__ uint8_t tile[];
-    const uint64_t operand = ptx::wgmma_descriptor(tile);
+    const uint64_t operand = ptx::wgmma_descriptor(ptx::wgmma_address(tile));
     float d[32];
     ptx::wgmma_fence();
     ptx::wgmma_mma(d, operand, operand, false);
