@@ -28,6 +28,7 @@ __device__ __forceinline__ void stage_strip(uint8_t* strip, const float (&final)
 __device__ __forceinline__ void copy_strip(const uint8_t* strip, bfloat16_t* d, uint64_t d_stride, uint32_t row,
                                            uint32_t column, uint32_t valid_rows, uint32_t lane) {
     constexpr uint32_t CHUNKS = STRIP_N / 8;
+#pragma unroll(STRIP_N < 64 ? 4 : 1)  // wide strips come here for the last rows of D alone
     for (uint32_t i = lane; i < 16 * CHUNKS; i += 32) {
         const uint32_t r = i / CHUNKS, chunk = i % CHUNKS;
         if (r < valid_rows && column + chunk * 8 < SHAPE_N) {

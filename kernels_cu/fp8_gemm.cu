@@ -16,7 +16,8 @@ constexpr uint32_t NUM_K_BLOCKS = ceil_div(SHAPE_K, BLOCK_K);
 
 // The consumers divide the rows of a tile, or, where it has only 64, its k-blocks.
 constexpr uint32_t ROW_GROUPS = NUM_CONSUMERS / K_SPLIT;
-constexpr uint32_t NUM_SLICES = BLOCK_M / (64 * ROW_GROUPS);  // of 64 rows, for each consumer warpgroup
+constexpr uint32_t SLICE_ROWS = 64 * ROW_GROUPS;  // of a tile: each consumer multiplies 64 of them at a time
+constexpr uint32_t NUM_SLICES = BLOCK_M / SLICE_ROWS;
 static_assert(NUM_CONSUMERS == 1 || NUM_CONSUMERS == 2 || NUM_CONSUMERS == 4, "CONSUMER_REGISTERS knows these");
 static_assert(NUM_STAGES % K_SPLIT == 0, "each consumer has as many stages");
 static_assert(K_SPLIT == 1 || (K_SPLIT == NUM_CONSUMERS && BLOCK_M == 64), "K is split among all consumers of 64 rows");
@@ -54,23 +55,29 @@ __device__ __forceinline__ void load_stage(SharedStorage& shared, const Pipeline
 
 // ---- producer, warp 1: the scales of B --------------------------------------------------------------------------------
 
-// Lane i reads the scales of k-block i of each 32 with ordinary loads (a scale is 4 bytes, the copy engine moves 16) and
-// writes them into their stage when it is free.
+// By ordinary loads, since a scale is 4 bytes and the copy engine moves 16: lane i reads those of k-block i of each 32.
+// Where a tile has one, that lane writes it; else lane j writes the one of columns j * SFB_COLUMNS … of the tile.
 __device__ __forceinline__ void load_sfb(SharedStorage& shared, Pipeline& pipeline, const Tile& tile, const float* sfb,
                                          uint32_t stride_n, uint32_t stride_k, uint32_t lane) {
-    constexpr uint32_t BLOCKS_N = ceil_div(SHAPE_N, 128);
-    float scales[NUM_SFB];
+    constexpr uint32_t BLOCKS_N = ceil_div(SHAPE_N, 128), TOUCHED = ceil_div(128 - SFB_COLUMNS + BLOCK_N, 128);
+    const uint32_t first = tile.column / 128, mine = (tile.column + lane * SFB_COLUMNS) / 128 - first;
+    float loaded[TOUCHED], scales[TOUCHED];
 #pragma unroll 1
     for (uint32_t k = 0; k < NUM_K_BLOCKS; ++k, pipeline.advance()) {
         if (k % 32 == 0 && k + lane < NUM_K_BLOCKS) {
 #pragma unroll
-            for (uint32_t i = 0; i < NUM_SFB; ++i)
-                scales[i] = __ldg(sfb + min_of(tile.column / 128 + i, BLOCKS_N - 1) * stride_n + (k + lane) * stride_k);
+            for (uint32_t i = 0; i < TOUCHED; ++i)
+                loaded[i] = __ldg(sfb + min_of(first + i, BLOCKS_N - 1) * stride_n + (k + lane) * stride_k);
         }
-        pipeline.wait_empty(shared);
-        if (lane == k % 32) {
 #pragma unroll
-            for (uint32_t i = 0; i < NUM_SFB; ++i) shared.sfb[pipeline.stage][i] = scales[i];
+        for (uint32_t i = 0; i < TOUCHED; ++i)
+            scales[i] = NUM_SFB == 1 ? loaded[i] : __shfl_sync(0xffffffff, loaded[i], k % 32);
+        pipeline.wait_empty(shared);
+        if (NUM_SFB == 1 ? lane == k % 32 : lane < NUM_SFB) {
+            float scale = scales[0];
+#pragma unroll
+            for (uint32_t i = 1; i < TOUCHED; ++i) scale = i == mine ? scales[i] : scale;
+            shared.sfb[pipeline.stage][NUM_SFB == 1 ? 0 : lane] = scale;
             ptx::mbarrier_arrive(&shared.full[pipeline.stage]);
         }
         __syncwarp();  // a lane that ran a ring ahead would take the phase before for its own
@@ -79,41 +86,49 @@ __device__ __forceinline__ void load_sfb(SharedStorage& shared, Pipeline& pipeli
 
 // ---- consumer: one warpgroup's slices of one k-block --------------------------------------------------------------------
 
-// `full`: the stage is known to be full. Returns whether the next one is.
-template <uint32_t POSITION>
-__device__ __forceinline__ bool multiply_stage(SharedStorage& shared, const Pipeline& pipeline, bool full,
-                                               uint32_t row_group, uint32_t warp, uint32_t lane,
-                                               float (&final)[NUM_SLICES][ACCUMULATORS]) {
+// What a thread must know of a stage before it can multiply. It finds out while the tensor cores work on the stage before.
+struct Operands {
+    uint32_t a, b;     // tiles: the consumer's first rows of A, all rows of B, as descriptors hold an address
+    const float* sfa;  // of the thread's first row
+    const float* sfb;
+    bool full;  // they are there, and need not be waited for
+};
+
+__device__ __forceinline__ Operands locate(SharedStorage& shared, const Pipeline& pipeline, uint32_t first_row,
+                                           uint32_t row) {
     constexpr uint32_t STAGE_A = BLOCK_M * BLOCK_K / 16, STAGE_B = BLOCK_N * BLOCK_K / 16;  // in a descriptor's units
-    const uint32_t stage = pipeline.stage;
-    if (!full) pipeline.wait_full(shared);
-    full = false;
+    return {ptx::wgmma_address(shared.a[0]) + pipeline.stage * STAGE_A + first_row * (BLOCK_K / 16),
+            ptx::wgmma_address(shared.b[0]) + pipeline.stage * STAGE_B,
+            &shared.sfa[pipeline.stage][row],
+            shared.sfb[pipeline.stage],
+            K_SPLIT == 1 && pipeline.is_full(shared)};  // asking did not pay where K is split
+}
+
+__device__ __forceinline__ void multiply_stage(SharedStorage& shared, const Pipeline& pipeline, Operands& next,
+                                               uint32_t first_row, uint32_t row,
+                                               float (&final)[NUM_SLICES][ACCUMULATORS]) {
+    const Operands operands = next;
+    if (!operands.full) pipeline.wait_full(shared);
 
     float sfb[NUM_SFB];
 #pragma unroll
-    for (uint32_t i = 0; i < NUM_SFB; ++i) sfb[i] = shared.sfb[stage][i];
+    for (uint32_t i = 0; i < NUM_SFB; ++i) sfb[i] = operands.sfb[i];
 
 #pragma unroll
     for (uint32_t slice = 0; slice < NUM_SLICES; ++slice) {
-        const uint32_t row = (slice * ROW_GROUPS + row_group) * 64;
-        const uint32_t a = ptx::wgmma_address(shared.a[0]) + stage * STAGE_A + row * (BLOCK_K / 16);
-        const uint32_t b = ptx::wgmma_address(shared.b[0]) + stage * STAGE_B;
-        const float* sfa = &shared.sfa[stage][row + warp * 16 + lane / 4];
-        const float sfa_top = sfa[0], sfa_bottom = sfa[8];
+        const bool last = slice + 1 == NUM_SLICES;
+        const float sfa_top = operands.sfa[slice * SLICE_ROWS], sfa_bottom = operands.sfa[slice * SLICE_ROWS + 8];
 
         float partial[ACCUMULATORS];
         ptx::wgmma_fence();
-#pragma unroll
-        for (uint32_t k = 0; k < BLOCK_K; k += 32)
-            ptx::wgmma_mma(partial, ptx::wgmma_descriptor(a + k / 16), ptx::wgmma_descriptor(b + k / 16), k != 0);
+        ptx::wgmma_k128(partial, operands.a + slice * SLICE_ROWS * (BLOCK_K / 16), operands.b);
         ptx::wgmma_commit_group();
-        if (K_SPLIT == 1 && slice + 1 == NUM_SLICES) full = pipeline.is_next_full(shared);
+        if (last) next = locate(shared, pipeline.ahead(K_SPLIT), first_row, row);
         ptx::wgmma_wait_group_0(partial);
-        if (slice + 1 == NUM_SLICES) pipeline.release(shared);  // operands and scales are read
+        if (last) pipeline.release(shared);  // operands and scales are read
 
-        promote<POSITION>(final[slice], partial, sfa_top, sfa_bottom, sfb);
+        promote(final[slice], partial, sfa_top, sfa_bottom, sfb);
     }
-    return full;
 }
 
 // ---- the kernel -----------------------------------------------------------------------------------------------------------
@@ -156,23 +171,22 @@ extern "C" __global__ void __cluster_dims__(CLUSTER_SIZE, 1, 1) __launch_bounds_
     } else {
         ptx::setmaxnreg_inc<CONSUMER_REGISTERS>();
         Epilogue epilogue{map_d, d, d_stride, shared.d[warpgroup * 4 + warp], lane};
-        bool full = false;
         const uint32_t row_group = K_SPLIT == 1 ? warpgroup : 0, k_rank = K_SPLIT == 1 ? 0 : warpgroup;
+        const uint32_t first_row = row_group * 64 + warp * 16;
+        Operands next = locate(shared, pipeline.ahead(k_rank), row_group * 64, first_row + lane / 4);
         while (scheduler.next(tile)) {
             float final[NUM_SLICES][ACCUMULATORS] = {};
-            dispatch_position(tile.column, [&](auto position) {
 #pragma unroll K_UNROLL
-                for (uint32_t k = 0; k < NUM_K_BLOCKS; ++k, pipeline.advance())
-                    if (pipeline.stage % K_SPLIT == k_rank)  // a stage is always the same consumer's, as its phases demand
-                        full = multiply_stage<position.value>(shared, pipeline, full, row_group, warp, lane, final);
-            });
+            for (uint32_t k = 0; k < NUM_K_BLOCKS; ++k, pipeline.advance())
+                if (pipeline.stage % K_SPLIT == k_rank)  // a stage is always the same consumer's, as its phases demand
+                    multiply_stage(shared, pipeline, next, row_group * 64, first_row + lane / 4, final);
             if constexpr (K_SPLIT > 1) {
                 reduce_k_split(shared, final[0], k_rank);
                 if (k_rank > 0) continue;
             }
 #pragma unroll
             for (uint32_t slice = 0; slice < NUM_SLICES; ++slice) {
-                const uint32_t row = (slice * ROW_GROUPS + row_group) * 64 + warp * 16;
+                const uint32_t row = slice * SLICE_ROWS + first_row;
                 const uint32_t valid_rows = tile.valid_rows > row ? min_of(tile.valid_rows - row, 16) : 0;
                 epilogue.store(final[slice], tile.row + row, tile.column, valid_rows);
             }

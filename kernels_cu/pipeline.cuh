@@ -7,10 +7,10 @@
 
 constexpr uint32_t CLUSTER_SIZE = CLUSTER_M * CLUSTER_N;
 
-// A stage is full when the operands' bytes have come (one arrival announces them) and the scales of B are written (one
-// more). It is empty when every consumer thread that reads it has arrived: with multicast those of the peer too, because
-// this producer writes into the peer's shared memory as well.
-constexpr uint32_t FULL_ARRIVALS = 2;
+// A stage is full when the operands' bytes have come (one arrival announces them) and the scales of B are written (each by
+// a thread that arrives). It is empty when every consumer thread that reads it has arrived: with multicast those of the
+// peer too, because this producer writes into the peer's shared memory as well.
+constexpr uint32_t FULL_ARRIVALS = 1 + NUM_SFB;
 constexpr uint32_t EMPTY_ARRIVALS = NUM_CONSUMER_WARPS / K_SPLIT * 32 * CLUSTER_SIZE;
 
 // A position in the ring: the stage, and the parity of its current use.
@@ -25,11 +25,13 @@ struct Pipeline {
     __device__ __forceinline__ void wait_full(SharedStorage& shared) const {
         ptx::mbarrier_try_wait(&shared.full[stage], phase);
     }
-    // Asked early, while the tensor cores work: the answer of a barrier takes longer than the next multiplication may wait.
-    __device__ __forceinline__ bool is_next_full(SharedStorage& shared) const {
-        Pipeline next = *this;
-        next.advance();
-        return ptx::mbarrier_test_wait(&shared.full[next.stage], next.phase);
+    // The position `steps` on, up to one round.
+    __device__ __forceinline__ Pipeline ahead(uint32_t steps) const {
+        const bool wraps = stage + steps >= NUM_STAGES;
+        return {wraps ? stage + steps - NUM_STAGES : stage + steps, phase ^ wraps};
+    }
+    __device__ __forceinline__ bool is_full(SharedStorage& shared) const {
+        return ptx::mbarrier_test_wait(&shared.full[stage], phase);
     }
     // A fresh barrier counts its preceding phase as complete, so the first round of the ring does not block.
     __device__ __forceinline__ void wait_empty(SharedStorage& shared) const {

@@ -7,9 +7,8 @@
 // registers 4g, 4g+1 are columns 8g + 2·(lane % 4) + {0, 1} of row lane / 4; 4g+2, 4g+3 the same of row lane / 4 + 8.
 constexpr uint32_t ACCUMULATORS = BLOCK_N / 2;
 
-// `POSITION`: where in its first 128-block of N the tile begins. So each group of 8 columns knows its B scale when the
-// kernel is compiled, however the tile lies across the blocks.
-template <uint32_t POSITION>
+// Each group of 8 columns has a scale of B in a register of its own or shares it with its neighbours: which, is known when
+// the kernel is compiled, though where the tile lies across the 128-blocks of N is not.
 __device__ __forceinline__ void promote(float (&final)[ACCUMULATORS], const float (&partial)[ACCUMULATORS],
                                         float sfa_top, float sfa_bottom, const float (&sfb)[NUM_SFB]) {
     float top[NUM_SFB], bottom[NUM_SFB];
@@ -20,11 +19,11 @@ __device__ __forceinline__ void promote(float (&final)[ACCUMULATORS], const floa
     }
 #pragma unroll
     for (uint32_t group = 0; group < BLOCK_N / 8; ++group) {
-        const uint32_t block = (POSITION + group * 8) / 128;
-        final[4 * group + 0] += top[block] * partial[4 * group + 0];
-        final[4 * group + 1] += top[block] * partial[4 * group + 1];
-        final[4 * group + 2] += bottom[block] * partial[4 * group + 2];
-        final[4 * group + 3] += bottom[block] * partial[4 * group + 3];
+        const uint32_t i = group * 8 / SFB_COLUMNS;
+        final[4 * group + 0] += top[i] * partial[4 * group + 0];
+        final[4 * group + 1] += top[i] * partial[4 * group + 1];
+        final[4 * group + 2] += bottom[i] * partial[4 * group + 2];
+        final[4 * group + 3] += bottom[i] * partial[4 * group + 3];
     }
 }
 
@@ -43,26 +42,4 @@ __device__ __forceinline__ void reduce_k_split(SharedStorage& shared, float (&fi
             for (uint32_t i = 0; i < ACCUMULATORS; ++i) final[i] += sums[((rank - 1) * ACCUMULATORS + i) * 128];
     }
     ptx::bar_sync(1, NUM_CONSUMERS * 128);  // read before the next tile's sums come
-}
-
-// Whether a tile of this product begins at `position` of a 128-block. Idle halves of clusters count: they run along.
-__device__ constexpr bool occurs(uint32_t position) {
-    constexpr uint32_t STEP = BLOCK_N * CLUSTER_N;
-    constexpr uint32_t COLUMNS = min_of(ceil_div(SHAPE_N, STEP) * STEP, 128 / POSITION_STEP * BLOCK_N);
-    for (uint32_t column = 0; column < COLUMNS; column += BLOCK_N)
-        if (column % 128 == position) return true;
-    return false;
-}
-
-// Calls body(Constant<POSITION>) for the position of this tile. Tiles inside one 128-block share the code of position 0.
-template <uint32_t POSITION = 0, typename Body>
-__device__ __forceinline__ void dispatch_position(uint32_t column, Body&& body) {
-    if constexpr (128 % BLOCK_N == 0 || BLOCK_N % 128 == 0) {
-        body(Constant<0>{});
-    } else if constexpr (POSITION < 128) {
-        if constexpr (occurs(POSITION)) {
-            if (column % 128 == POSITION) return body(Constant<POSITION>{});
-        }
-        dispatch_position<POSITION + POSITION_STEP>(column, body);
-    }
 }

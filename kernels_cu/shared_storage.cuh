@@ -11,9 +11,9 @@ constexpr uint32_t NUM_STRIPS = ceil_div(BLOCK_N, STRIP_N);
 constexpr uint32_t STRIP_BYTES = 16 * 128;                    // 16 rows of a warp, each one swizzle row
 constexpr uint32_t NUM_CONSUMER_WARPS = NUM_CONSUMERS * 4;
 
-// 128-blocks of N that a tile can touch: the tile starts at a multiple of gcd(BLOCK_N, 128) within its first one.
-constexpr uint32_t POSITION_STEP = gcd(BLOCK_N, 128);
-constexpr uint32_t NUM_SFB = ceil_div(128 - POSITION_STEP + BLOCK_N, 128);
+// Tiles begin at multiples of gcd(BLOCK_N, 128) within a 128-block of N, so each so many columns have one scale of B.
+constexpr uint32_t SFB_COLUMNS = gcd(BLOCK_N, 128);
+constexpr uint32_t NUM_SFB = BLOCK_N / SFB_COLUMNS;
 
 constexpr uint32_t NUM_SUMS = K_SPLIT == 1 ? 32 : (K_SPLIT - 1) * 64 * BLOCK_N;  // an array cannot be empty
 
@@ -23,9 +23,9 @@ struct SharedStorage {
     alignas(SWIZZLE_ATOM) uint8_t d[NUM_CONSUMER_WARPS][NUM_D_STRIPS][STRIP_BYTES];
     alignas(128) float sums[NUM_SUMS];  // of the consumers that work on other k-blocks of the same rows
     alignas(128) float sfa[NUM_STAGES][BLOCK_M];
-    alignas(16) float sfb[NUM_STAGES][4];
+    alignas(16) float sfb[NUM_STAGES][ceil_div(NUM_SFB, 4) * 4];  // whole 16 bytes, which one load reads
     alignas(8) uint64_t full[NUM_STAGES];
     alignas(8) uint64_t empty[NUM_STAGES];
 };
 static_assert(sizeof(SharedStorage) == SHARED_BYTES, "GemmConfig.shared_bytes and SharedStorage disagree");
-static_assert(NUM_SFB <= 4, "a tile touches more 128-blocks of N than sfb has room for");
+static_assert(NUM_SFB <= 32, "a warp writes the scales of B, one a lane");

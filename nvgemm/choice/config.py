@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 
 from nvgemm.choice.problem import GRANULARITY, align, ceil_div
@@ -60,9 +61,14 @@ class GemmConfig:
         return {name.upper(): value for name, value in asdict(self).items()} | {"SHARED_BYTES": self.shared_bytes}
 
 
+def num_sfb(block_n: int) -> int:
+    """Scales of B that a tile's columns have: tiles begin at multiples of gcd(block_n, 128) in a 128-block of N."""
+    return block_n // math.gcd(block_n, GRANULARITY)
+
+
 def storage_bytes(block_m: int, block_n: int, num_consumers: int, k_split: int, num_d_strips: int) -> tuple[int, int]:
     """Bytes of SharedStorage that no stage adds (strips of D, sums of a K split), and that each stage adds."""
     strips = num_consumers * 4 * num_d_strips * _STRIP_BYTES
     sums = max((k_split - 1) * 64 * block_n, 32) * 4
-    operands, scales, barriers = (block_m + block_n) * BLOCK_K, block_m * 4 + 16, 16
+    operands, scales, barriers = (block_m + block_n) * BLOCK_K, block_m * 4 + align(num_sfb(block_n) * 4, 16), 16
     return strips + sums, operands + scales + barriers

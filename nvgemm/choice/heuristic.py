@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from nvgemm.choice import tuned
-from nvgemm.choice.config import BLOCK_K, MAX_SHARED_BYTES, GemmConfig, storage_bytes
+from nvgemm.choice.config import BLOCK_K, MAX_SHARED_BYTES, GemmConfig, num_sfb, storage_bytes
 from nvgemm.choice.problem import Problem, ceil_div, traffic_bytes
 
 MAX_STAGES = 12
 BLOCKS_N = (8, 16, 32, 48, 64, 96, 112, 128, 144, 160, 176, 192)
 CONSUMERS = ((64, 1, 1), (64, 2, 2), (64, 4, 4), (128, 2, 1), (256, 2, 1))  # block_m, num_consumers, k_split
-ACCUMULATOR_REGISTERS = {1: 216, 2: 200, 4: 64}  # by consumers; what their threads have beyond is addresses and scales
+ACCUMULATOR_REGISTERS = {1: 216, 2: 200, 4: 68}  # by consumers, with the scales of B; their threads have some more
 
 # Clocks, fitted to 1,100 timings of 60 shapes on an H100 (docs/performance.md): the choice loses 1 % to the best.
 H100_CLOCK = 1.755e9  # Hz: what turns the model's clocks to seconds
@@ -23,7 +23,7 @@ CHAIN = 60  # wait for a stage, latency of the multiplication, hand the stage ba
 EPILOGUE = 584
 EPILOGUE_PER_ELEMENT = 0.104
 TENSOR_SHARE = 1.23  # clocks that a multiplication takes over its ideal
-STRADDLE_SHARE = 1.14  # more, where a tile has several scales of B
+SCALE_SHARE = 0.008  # more for each further scale of B in a tile's columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +62,13 @@ def candidates(problem: Problem, device: Model = H100) -> Iterator[GemmConfig]:
 
 
 def _registers_allow(block_m: int, block_n: int, num_consumers: int, k_split: int) -> bool:
-    slices = block_m * k_split // (64 * num_consumers)
-    return (slices + 1) * block_n // 2 <= ACCUMULATOR_REGISTERS[num_consumers]
+    accumulators = (_slices(block_m, num_consumers, k_split) + 1) * block_n // 2
+    return accumulators + num_sfb(block_n) <= ACCUMULATOR_REGISTERS[num_consumers]
+
+
+def _slices(block_m: int, num_consumers: int, k_split: int) -> int:
+    """Slices of 64 rows that one consumer multiplies."""
+    return block_m * k_split // (64 * num_consumers)
 
 
 def _complete(
@@ -99,7 +104,7 @@ def _complete(
         cluster_m=cluster_m,
         cluster_n=cluster_n,
         raster_m=_raster(problem, device, block_m * cluster_m, block_n * cluster_n),
-        k_unroll=4 if 128 % block_n == 0 else 1,
+        k_unroll=4 if _slices(block_m, num_consumers, k_split) * block_n <= 128 else 2,  # more takes long to compile
     )
 
 
@@ -137,7 +142,7 @@ def _k_block(config: GemmConfig, grid: int, device: Model) -> float:
     slices = config.block_m // 64
     multiply = 2 * max(config.block_n, 16)  # clocks of m64nNk128 with the tensor cores to itself
     loaded = (config.block_m / config.cluster_n + config.block_n / config.cluster_m) * BLOCK_K
-    tensor = TENSOR_SHARE * slices * multiply * (STRADDLE_SHARE if 128 % config.block_n else 1)
+    tensor = TENSOR_SHARE * slices * multiply * (1 + SCALE_SHARE * (num_sfb(config.block_n) - 1))
     l2 = loaded / min(device.l2_bytes_per_clock_sm, device.l2_bytes_per_clock / grid)
     chain = slices / config.num_consumers * (multiply + config.block_n / 2 + CHAIN)
     return _overlap(tensor, l2, chain)

@@ -55,14 +55,19 @@ class Nvrtc:
                 ctypes.byref(program), source.text.encode(), f"{source.kernel}.cu".encode(), len(names), texts, names
             )
         )
+        options = (*OPTIONS, *self._no_cache())
         try:
-            status = self._library.nvrtcCompileProgram(program, len(OPTIONS), _c_strings(OPTIONS))
+            status = self._library.nvrtcCompileProgram(program, len(options), _c_strings(options))
             log = self._get(program, "ProgramLog").rstrip(b"\0").decode()
             if status:
                 raise CompileError(_explain(source, log, self.version))
             return Compiled(self._get(program, "CUBIN"), log)
         finally:
             self._library.nvrtcDestroyProgram(ctypes.byref(program))
+
+    def _no_cache(self) -> tuple[str, ...]:
+        """From 12.9 on NVRTC caches by itself where there is a driver, and a hit has no log to be read."""
+        return ("--no-cache",) if tuple(map(int, self.version.split("."))) >= (12, 9) else ()
 
     def _get(self, program: ctypes.c_void_p, what: str) -> bytes:
         size = ctypes.c_size_t()

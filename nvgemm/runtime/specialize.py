@@ -75,26 +75,26 @@ def _literal(value: int) -> str:
 def wgmma_header(block_n: int) -> str:
     """The wrappers that name every accumulator: `wgmma.mma_async` m64n`block_n`k32, E4M3 into FP32, and its wait."""
     count = block_n // 2
-    registers = ", ".join(f"%{i}" for i in range(count))
     operands = ",\n          ".join(_chunks([f'"+f"(d[{i}])' for i in range(count)], 8))
+    descriptors = ",\n          ".join(f'"l"(wgmma_descriptor({x} + {2 * i}))' for i in range(4) for x in "ab")
+    products = "\n        ".join(_wgmma(block_n, i) for i in range(4))
     return f"""// Generated: PTX ISA, wgmma.mma_async for this BLOCK_N.
 #pragma once
-#include "types.cuh"
+#include "ptx/wgmma.cuh"
 
 namespace ptx {{
 
-// d = a · bᵀ (+ d where `accumulate`) over 32 of K; a is 64 rows, b {block_n} rows, each a matrix descriptor.
-__device__ __forceinline__ void wgmma_mma(float (&d)[{count}], uint64_t a, uint64_t b, bool accumulate) {{
+// d = a · bᵀ over 128 of K; a is 64 rows, b {block_n} rows, each an address as descriptors hold it, which 32 of K move
+// by 2. One statement for four multiplications: each that names all accumulators takes the compiler its time.
+__device__ __forceinline__ void wgmma_k128(float (&d)[{count}], uint32_t a, uint32_t b) {{
     asm volatile(
         "{{\\n"
         ".reg .pred accumulate;\\n"
-        "setp.ne.b32 accumulate, %{count + 2}, 0;\\n"
-        "wgmma.mma_async.sync.aligned.m64n{block_n}k32.f32.e4m3.e4m3 "
-        "{{{registers}}}, "
-        "%{count}, %{count + 1}, accumulate, 1, 1;\\n"
+        "setp.ne.b32 accumulate, 0, 0;\\n"
+        {products}
         "}}"
         : {operands}
-        : "l"(a), "l"(b), "r"(static_cast<int32_t>(accumulate)));
+        : {descriptors});
 }}
 
 // Waits for every multiplication so far. It names the accumulators, because the compiler takes an asynchronous result
@@ -108,6 +108,15 @@ __device__ __forceinline__ void wgmma_wait_group_0(float (&d)[{count}]) {{
 
 }}  // namespace ptx
 """
+
+
+def _wgmma(block_n: int, index: int) -> str:
+    """The string literal of one of the four multiplications; the first does not add to what is there."""
+    count = block_n // 2
+    registers = ", ".join(f"%{i}" for i in range(count))
+    a, b, accumulate = count + 2 * index, count + 2 * index + 1, "1" if index else "accumulate"
+    instruction = f"wgmma.mma_async.sync.aligned.m64n{block_n}k32.f32.e4m3.e4m3"
+    return f'"{instruction} {{{registers}}}, %{a}, %{b}, {accumulate}, 1, 1;\\n"'
 
 
 def _chunks(items: list[str], size: int) -> Iterator[str]:

@@ -40,7 +40,7 @@ def test_one_scale_a_matrix_loses_small_tokens(rng) -> None:
     x[0] *= 1e6
     assert token_errors(per_tensor_product(x, w), x, w)[1] > 0.5
     fine = demo._emulate(x, w)
-    assert token_errors(fine, x, w)[1] < 0.06
+    assert token_errors(fine, x, w)[1] < 0.1
 
 
 def test_traffic_and_work_of_a_product() -> None:
