@@ -37,8 +37,7 @@ class Prepared(NamedTuple):
             assert transpose_to is not None
             _launch_transposed(kernel, operands, stream, transpose_to)
         else:
-            with driver.context(kernel.device.ordinal):
-                kernel.launch(binding, stream)
+            kernel.launch(binding, stream)
 
 
 def admit(

@@ -16,10 +16,9 @@ from nvgemm.runtime.arrays import ArrayView, fingerprint
 from nvgemm.runtime.build import Cubin
 from nvgemm.runtime.dense_kernel import build_config
 
-Known = tuple[Prepared, Sequence[ArrayView]]  # what to launch, and whose stream it is launched on
-
-# Calls whose operands passed every check before, down to their pointers.
-_known: dict[tuple[object, ...], Known] = {}
+# Calls whose operands passed every check before, by the first half of their fingerprint: what else must be equal, what
+# to launch, and whose stream it is launched on.
+_known: dict[tuple[object, ...], tuple[object, Prepared, Sequence[ArrayView]]] = {}
 _MAX_KNOWN = 4096
 
 
@@ -70,27 +69,29 @@ def fp8_gemm_nt(
     Any M ≥ 0, N a multiple of 8, K a multiple of 16. M = 0 or N = 0 does nothing, K = 0 gives zeros. NaN and infinity
     go through as IEEE 754 says. The same inputs and configuration give the same bits.
     """
-    (a_data, a_scales), (b_data, b_scales) = checks.pair(a, "a"), checks.pair(b, "b")
-    objects = (a_data, a_scales, b_data, b_scales, d)
-    # A result that is allocated here is another one in the next call, so such a call is not remembered.
-    seen = None if d is None else (*map(fingerprint, objects, NAMES), recipe and tuple(recipe), settings.sass)
-    known = seen and _known.get(seen)
-    if known:
-        prepared, ordering = known
-        prepared.launch(streams.resolve(stream, ordering, objects))
+    objects = (*checks.pair(a, "a"), *checks.pair(b, "b"), d)
+    if d is None:  # allocated here, so another one in each call: not to be remembered
+        return _launch(objects, recipe, stream)[1]
+    key, layout = fingerprint(objects, NAMES)
+    rest = layout, recipe and tuple(recipe), settings.sass
+    known = _known.get(key)
+    if known is not None and known[0] == rest:
+        known[1].launch(streams.resolve(stream, known[2], objects))
         return d
-    problem, operands, handle, d = admit(objects, recipe, stream)
-    prepared = prepare(problem, operands, handle, stacklevel=3)
-    prepared.launch(handle)
-    if seen is not None and prepared.binding is not None:
-        _remember(seen, (prepared, streams.deciding(operands)))
+    prepared, d = _launch(objects, recipe, stream)
+    if prepared.binding is not None:
+        if len(_known) >= _MAX_KNOWN:
+            _known.clear()
+        _known[key] = rest, prepared, streams.deciding(prepared.operands)
     return d
 
 
-def _remember(seen: tuple[object, ...], known: Known) -> None:
-    if len(_known) >= _MAX_KNOWN:
-        _known.clear()
-    _known[seen] = known
+def _launch(objects: Sequence[Any], recipe: tuple[int, int, int] | None, stream: Any) -> tuple[Prepared, Any]:
+    """The straight line, step by step; what was launched, and D."""
+    problem, operands, handle, d = admit(objects, recipe, stream)
+    prepared = prepare(problem, operands, handle, stacklevel=4)
+    prepared.launch(handle)
+    return prepared, d
 
 
 def build_dense(m: int, n: int, k: int, *, num_sms: int = 132, policy: str | None = None) -> Cubin:

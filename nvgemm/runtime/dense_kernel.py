@@ -68,7 +68,7 @@ class DenseKernel:
         )
 
     def launch(self, binding: Binding, stream: int) -> None:
-        """Launch on `stream`; the device's context must be current."""
+        """Launch on `stream`."""
         grid, arguments = binding
         self.kernel.launch(grid, self._num_threads, stream, arguments)
 

@@ -7,8 +7,10 @@ from typing import Any
 
 from nvgemm.errors import CudaError, DriverTooOldError
 from nvgemm.runtime.build import Cubin
-from nvgemm.runtime.driver import check, context, cuda, require_hopper
+from nvgemm.runtime.driver import check, context, cuda, primary_context, require_hopper
 from nvgemm.runtime.tensor_map import TensorMap
+
+_MAX_CONFIGS = 1024  # streams come and go
 
 
 class Arguments:
@@ -44,13 +46,32 @@ class Kernel:
             function = check(driver.cuModuleGetFunction(self._module, cubin.symbol.encode()))
             limit = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
             check(driver.cuFuncSetAttribute(function, limit, shared_bytes))
-        self._function, self._launch = function, driver.cuLaunchKernel
+        self._function, self._launch = function, driver.cuLaunchKernelEx
+        self._current_context, self._context = driver.cuCtxGetCurrent, primary_context(device)
+        self._configs: dict[tuple[int, int, int], Any] = {}
 
     def launch(self, grid: int, block: int, stream: int, arguments: Arguments) -> None:
-        """Launch `grid` CTAs of `block` threads on `stream`. The device's context must be current."""
-        status = self._launch(self._function, grid, 1, 1, block, 1, 1, self.shared_bytes, stream, arguments.address, 0)
+        """Launch `grid` CTAs of `block` threads on `stream`, whatever context is current."""
+        config = self._configs.get((grid, block, stream)) or self._configure(grid, block, stream)
+        failed, current = self._current_context()
+        if failed or int(current) != self._context:
+            with context(self.device):
+                status = self._launch(config, self._function, arguments.address, 0)
+        else:
+            status = self._launch(config, self._function, arguments.address, 0)
         if status[0]:
-            check(status, f"cuLaunchKernel({self.cubin.symbol})")
+            check(status, f"cuLaunchKernelEx({self.cubin.symbol})")
+
+    def _configure(self, grid: int, block: int, stream: int) -> Any:
+        """What cuLaunchKernelEx takes in one; kept, because to convert eight numbers takes longer than a look-up."""
+        config = cuda().CUlaunchConfig()
+        config.gridDimX, config.gridDimY, config.gridDimZ = grid, 1, 1
+        config.blockDimX, config.blockDimY, config.blockDimZ = block, 1, 1
+        config.sharedMemBytes, config.hStream, config.numAttrs = self.shared_bytes, stream, 0
+        if len(self._configs) >= _MAX_CONFIGS:
+            self._configs.clear()
+        self._configs[grid, block, stream] = config
+        return config
 
 
 def load(cubin: Cubin, device: int, shared_bytes: int = 0) -> Kernel:

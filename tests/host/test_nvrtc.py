@@ -137,3 +137,10 @@ def test_another_version_than_the_wanted_is_not_taken_by_its_file_name(monkeypat
     monkeypatch.setattr(settings, "nvrtc", f"{major}.99")
     with pytest.raises(CompileError, match=f"version {major}.99 is wanted"):
         nvrtc.version()
+
+
+@pytest.mark.parametrize(("version", "options"), [("12.8", ()), ("12.9", ("--no-cache",)), ("13.0", ("--no-cache",))])
+def test_the_compilers_own_cache_is_off_where_it_has_one(version, options):
+    compiler = object.__new__(nvrtc.Nvrtc)
+    compiler.version = version
+    assert compiler._no_cache() == options
