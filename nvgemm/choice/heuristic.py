@@ -104,8 +104,13 @@ def _complete(
         cluster_m=cluster_m,
         cluster_n=cluster_n,
         raster_m=_raster(problem, device, block_m * cluster_m, block_n * cluster_n),
-        k_unroll=4 if _slices(block_m, num_consumers, k_split) * block_n <= 128 else 2,  # more takes long to compile
+        k_unroll=_unroll(_slices(block_m, num_consumers, k_split) * block_n),
     )
+
+
+def _unroll(columns: int) -> int:
+    """K-blocks in one round of the loop, for so many columns of accumulators: more would take too long to compile."""
+    return 4 if columns <= 64 else 2 if columns <= 128 else 1
 
 
 @lru_cache(maxsize=1024)
