@@ -16,9 +16,10 @@ from nvgemm.runtime.arrays import ArrayView, fingerprint
 from nvgemm.runtime.build import Cubin
 from nvgemm.runtime.dense_kernel import build_config
 
-# Calls whose operands passed every check before, by the first half of their fingerprint: what else must be equal, what
-# to launch, and whose stream it is launched on.
-_known: dict[tuple[object, ...], tuple[object, Prepared, Sequence[ArrayView]]] = {}
+Known = tuple[Prepared, Sequence[ArrayView]]  # what to launch, and whose stream it is launched on
+
+# Calls whose operands passed every check before, by their fingerprints.
+_known: dict[tuple[object, ...], Known] = {}
 _MAX_KNOWN = 4096
 
 
@@ -72,17 +73,17 @@ def fp8_gemm_nt(
     objects = (*checks.pair(a, "a"), *checks.pair(b, "b"), d)
     if d is None:  # allocated here, so another one in each call: not to be remembered
         return _launch(objects, recipe, stream)[1]
-    key, layout = fingerprint(objects, NAMES)
-    rest = layout, recipe and tuple(recipe), settings.sass
-    known = _known.get(key)
-    if known is not None and known[0] == rest:
-        known[1].launch(streams.resolve(stream, known[2], objects))
+    seen = (fingerprint(objects, NAMES), recipe and tuple(recipe), settings.sass)
+    known = _known.get(seen)
+    if known is not None:
+        prepared, ordering = known
+        prepared.launch(streams.resolve(stream, ordering, objects))
         return d
     prepared, d = _launch(objects, recipe, stream)
     if prepared.binding is not None:
         if len(_known) >= _MAX_KNOWN:
             _known.clear()
-        _known[key] = rest, prepared, streams.deciding(prepared.operands)
+        _known[seen] = prepared, streams.deciding(prepared.operands)
     return d
 
 

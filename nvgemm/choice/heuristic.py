@@ -23,7 +23,7 @@ CHAIN = 60  # wait for a stage, latency of the multiplication, hand the stage ba
 EPILOGUE = 584
 EPILOGUE_PER_ELEMENT = 0.104
 TENSOR_SHARE = 1.23  # clocks that a multiplication takes over its ideal
-SCALE_SHARE = 0.008  # more for each further scale of B in a tile's columns
+SCALE_SHARE = 0.008  # more for each further scale of B in a tile's columns and each consumer that reads all of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,7 @@ def _complete(
     k_split: int,
     cluster_m: int,
     cluster_n: int,
+    k_unroll: int | None = None,
 ) -> GemmConfig | None:
     """Strips, stages and raster for these blocks; None where the cluster or shared memory does not allow them."""
     if cluster_m * cluster_n > device.num_sms:
@@ -104,7 +105,7 @@ def _complete(
         cluster_m=cluster_m,
         cluster_n=cluster_n,
         raster_m=_raster(problem, device, block_m * cluster_m, block_n * cluster_n),
-        k_unroll=_unroll(_slices(block_m, num_consumers, k_split) * block_n),
+        k_unroll=k_unroll or _unroll(_slices(block_m, num_consumers, k_split) * block_n),
     )
 
 
@@ -147,7 +148,8 @@ def _k_block(config: GemmConfig, grid: int, device: Model) -> float:
     slices = config.block_m // 64
     multiply = 2 * max(config.block_n, 16)  # clocks of m64nNk128 with the tensor cores to itself
     loaded = (config.block_m / config.cluster_n + config.block_n / config.cluster_m) * BLOCK_K
-    tensor = TENSOR_SHARE * slices * multiply * (1 + SCALE_SHARE * (num_sfb(config.block_n) - 1))
+    scales = (num_sfb(config.block_n) - 1) * config.k_split
+    tensor = TENSOR_SHARE * slices * multiply * (1 + SCALE_SHARE * scales)
     l2 = loaded / min(device.l2_bytes_per_clock_sm, device.l2_bytes_per_clock / grid)
     chain = slices / config.num_consumers * (multiply + config.block_n / 2 + CHAIN)
     return _overlap(tensor, l2, chain)

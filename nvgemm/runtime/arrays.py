@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any
 
 from nvgemm.errors import CudaError
@@ -41,16 +42,15 @@ def view(x: Any, name: str) -> ArrayView:
     return door(x, name)
 
 
-def fingerprint(objects: Sequence[Any], names: Sequence[str]) -> tuple[tuple[Any, ...], list[Any]]:
-    """What `view` reads of operands, unprocessed: equal fingerprints have equal views, and it takes half the time.
+def fingerprint(objects: Sequence[Any], names: Sequence[str]) -> tuple[Any, ...]:
+    """What `view` reads of CuPy arrays, unprocessed, in a third of its time; of others their views.
 
-    The first half is to be looked up by, the second to be compared: dtypes take long to hash. Pointers tell the device.
+    Equal fingerprints have equal views: a pointer tells the device, and the class whose array it is.
     """
-    kind = type(objects[0])
-    if _doors.get(kind) is _from_cupy and [*map(type, objects)] == [kind] * len(objects):
-        layout = [(x.shape, x.strides, x.dtype) for x in objects]
-        return (layout[0][0], *[x.data.ptr for x in objects]), layout
-    return tuple(map(view, objects, names)), []
+    try:
+        return tuple(map(_cupy_fields, objects))
+    except AttributeError:
+        return tuple(map(view, objects, names))
 
 
 def _find_door(x: Any) -> Callable[[Any, str], ArrayView]:
@@ -138,6 +138,7 @@ def _refuse(x: Any, name: str) -> ArrayView:
     )
 
 
+_cupy_fields = attrgetter("__class__", "data.ptr", "shape", "strides", "dtype")
 _numpy_dtypes: dict[Any, tuple[str, int]] = {}
 _doors: dict[type, Callable[[Any, str], ArrayView]] = {ArrayView: lambda x, name: x}
 

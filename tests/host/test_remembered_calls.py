@@ -10,7 +10,7 @@ import pytest
 from nvgemm import PerformanceWarning, dense, gemm, prepared
 from nvgemm.choice.heuristic import select_config
 from nvgemm.choice.problem import Problem
-from nvgemm.runtime import driver
+from nvgemm.runtime import arrays, driver
 from nvgemm.runtime.array_view import ArrayView
 from nvgemm.runtime.kernel import Arguments
 
@@ -66,6 +66,29 @@ def test_another_pointer_is_another_call(kernel):
     for ptr in (6 << 20, 7 << 20, 6 << 20):
         gemm.fp8_gemm_nt(A, B, result(ptr))
     assert [ptr for ptr, _ in kernel.launched] == [6 << 20, 7 << 20, 6 << 20]
+
+
+def test_a_cupy_array_is_known_by_all_that_its_view_reads():
+    cupy = pytest.importorskip("cupy")
+
+    def array(ptr=1 << 20, shape=(64, 16), dtype="float32", strides=(64, 4)):
+        memory = cupy.cuda.UnownedMemory(ptr, 1 << 16, None, 0)  # device 0 is named, not asked for
+        return cupy.ndarray(shape, dtype, cupy.cuda.MemoryPointer(memory, 0), strides)
+
+    class Subclass(cupy.ndarray):
+        pass
+
+    others = [
+        array(2 << 20),
+        array(shape=(32, 16)),
+        array(dtype="int32"),
+        array(strides=(4, 256)),
+        array().view(Subclass),
+    ]
+    seen = [arrays.fingerprint([x], ["a"]) for x in (array(), *others)]
+    assert len(set(seen)) == 1 + len(others)
+    assert arrays.fingerprint([array()], ["a"]) == seen[0]
+    assert arrays.fingerprint([array(), A[0]], ["a", "b"]) == (arrays.view(array(), "a"), A[0])
 
 
 def test_an_allocated_result_is_never_written_again(kernel, monkeypatch):
