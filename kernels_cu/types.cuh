@@ -15,12 +15,6 @@ struct alignas(128) TensorMap {
     uint8_t bytes[128];
 };
 
-// A compile-time integer that a lambda can take as an argument.
-template <int VALUE>
-struct Constant {
-    static constexpr int value = VALUE;
-};
-
 __device__ constexpr uint32_t ceil_div(uint32_t x, uint32_t y) { return (x + y - 1) / y; }
 __device__ constexpr uint32_t min_of(uint32_t x, uint32_t y) { return x < y ? x : y; }
 __device__ constexpr uint32_t gcd(uint32_t x, uint32_t y) { return y == 0 ? x : gcd(y, x % y); }
