@@ -13,6 +13,7 @@ from nvgemm.choice.problem import Problem, ceil_div, traffic_bytes
 MAX_STAGES = 12
 BLOCKS_N = (8, 16, 32, 48, 64, 96, 112, 128, 144, 160, 176, 192)
 CONSUMERS = ((64, 1, 1), (64, 2, 2), (64, 4, 4), (128, 2, 1), (256, 2, 1))  # block_m, num_consumers, k_split
+MOST_WAVES, SMALL_TILE = 8, 128 * 96  # so many waves of smaller tiles are never predicted to be the fastest
 ACCUMULATOR_REGISTERS = {1: 216, 2: 200, 4: 68}  # by consumers, with the scales of B; their threads have some more
 
 # Clocks, fitted to 1,100 timings of 60 shapes on an H100 (docs/performance.md): the choice loses 1 % to the best.
@@ -54,6 +55,9 @@ def candidates(problem: Problem, device: Model = H100) -> Iterator[GemmConfig]:
             continue
         for block_n in BLOCKS_N:
             if block_n >= problem.n + 8 or not _registers_allow(block_m, block_n, num_consumers, k_split):
+                continue
+            tiles = ceil_div(problem.m, block_m) * ceil_div(problem.n, block_n)
+            if tiles > MOST_WAVES * device.num_sms and block_m * block_n < SMALL_TILE and 2 * block_n <= problem.n:
                 continue
             for cluster_m, cluster_n in ((1, 1), (2, 1), (1, 2)):
                 config = _complete(problem, device, block_m, block_n, num_consumers, k_split, cluster_m, cluster_n)
