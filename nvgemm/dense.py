@@ -15,7 +15,7 @@ from nvgemm.quantize import transpose
 from nvgemm.runtime import driver, memory, streams
 from nvgemm.runtime.allocation import refuse_capture
 from nvgemm.runtime.arrays import ArrayView, view
-from nvgemm.runtime.dense_kernel import Binding, DenseKernel, dense_kernel, load_dense_kernel, transposed_scales
+from nvgemm.runtime.dense_kernel import DenseKernel, Launch, dense_kernel, load_dense_kernel, transposed_scales
 
 Operands = tuple[ArrayView, ArrayView, ArrayView, ArrayView, ArrayView]
 
@@ -25,19 +25,19 @@ class Prepared(NamedTuple):
 
     operands: Operands
     kernel: DenseKernel | None = None  # None: a size is 0
-    binding: Binding | None = None  # None: A's scales are transposed first, by what follows
+    bound: Launch | None = None  # None: A's scales are transposed first, by what follows
     transpose_to: Callable[[int], None] | None = None
 
     def launch(self, stream: int) -> None:
         """Launch on `stream`, which belongs to the operands' device."""
-        operands, kernel, binding, transpose_to = self
+        operands, kernel, bound, transpose_to = self
         if kernel is None:
             _fill_zeros(operands[4], stream)
-        elif binding is None:
+        elif bound is None:
             assert transpose_to is not None
             _launch_transposed(kernel, operands, stream, transpose_to)
         else:
-            kernel.launch(binding, stream)
+            bound(stream)
 
 
 def admit(
@@ -103,7 +103,7 @@ def _launch_transposed(
     with memory.scratch_lock, driver.context(d.device):
         ptr = memory.scratch(d.device, stream, scale_bytes(a.shape[0], a.shape[1]))
         transpose_to(ptr)
-        kernel.launch(kernel.bind(a, transposed_scales(sfa, ptr), b, sfb, d), stream)
+        kernel.bind(a, transposed_scales(sfa, ptr), b, sfb, d)(stream)
 
 
 def _fill_zeros(d: ArrayView, stream: int) -> None:

@@ -14,9 +14,9 @@ from nvgemm.dense import Prepared, admit, prepare
 from nvgemm.runtime import streams
 from nvgemm.runtime.arrays import ArrayView, fingerprint
 from nvgemm.runtime.build import Cubin
-from nvgemm.runtime.dense_kernel import build_config
+from nvgemm.runtime.dense_kernel import Launch, build_config
 
-Known = tuple[Prepared, Sequence[ArrayView]]  # what to launch, and whose stream it is launched on
+Known = tuple[Launch, Sequence[ArrayView]]  # what launches, and whose stream it is launched on
 
 # Calls whose operands passed every check before, by their fingerprints.
 _known: dict[tuple[object, ...], Known] = {}
@@ -76,14 +76,14 @@ def fp8_gemm_nt(
     seen = (fingerprint(objects, NAMES), recipe and tuple(recipe), settings.sass)
     known = _known.get(seen)
     if known is not None:
-        prepared, ordering = known
-        prepared.launch(streams.resolve(stream, ordering, objects))
+        launch, ordering = known
+        launch(streams.resolve(stream, ordering, objects))
         return d
     prepared, d = _launch(objects, recipe, stream)
-    if prepared.binding is not None:
+    if prepared.bound is not None:
         if len(_known) >= _MAX_KNOWN:
             _known.clear()
-        _known[seen] = prepared, streams.deciding(prepared.operands)
+        _known[seen] = prepared.bound, streams.deciding(prepared.operands)
     return d
 
 

@@ -43,8 +43,8 @@ def _runs(torch: Any, configs: list[GemmConfig], m: int, n: int, k: int) -> list
 
     def launcher(config: GemmConfig) -> Callable[[], None]:
         kernel = DenseKernel(config, settings.sass, driver.device(0))
-        binding = kernel.bind(*operands)
-        return lambda keep=(a, b, d): kernel.launch(binding, stream)  # type: ignore[misc]
+        launch = kernel.bind(*operands)
+        return lambda keep=(a, b, d): launch(stream)  # type: ignore[misc]
 
     return [launcher(config) for config in configs]
 

@@ -27,4 +27,4 @@ class Launch:
     def __call__(self, grid: int, threads: int, *values: Any) -> None:
         if grid:
             with driver.context(self.device):
-                self.kernel.launch(grid, threads, self.stream, Arguments(*values))
+                self.kernel.launch(grid, threads, Arguments(*values), self.stream)

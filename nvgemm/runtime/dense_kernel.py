@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from ctypes import c_uint32, c_uint64, c_void_p
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from nvgemm.choice.config import BLOCK_K, GemmConfig
 from nvgemm.choice.heuristic import H100_CLOCK, Model, select_config
@@ -15,7 +16,7 @@ from nvgemm.runtime.kernel import Arguments, load
 
 _STRIP = (16, 64)  # rows and columns of D that a warp stores at a time
 
-Binding = tuple[int, Arguments]  # CTAs to launch, and the kernel's packed parameters
+Launch = Callable[[int], None]  # on the stream with this handle
 
 
 def resolve_policy(policy: str, config: GemmConfig) -> str:
@@ -35,20 +36,21 @@ def build_config(config: GemmConfig, policy: str) -> Cubin:
 class DenseKernel:
     """``fp8_gemm`` in one configuration on one device; its parameters are packed once for each set of operands.
 
-    ``bind(a, sfa, b, sfb, d)`` gives grid and parameters for checked operands, `sfa` MN-major. A packed set is never
-    changed, so threads share it, and operands seen before cost one look-up.
+    ``bind(a, sfa, b, sfb, d)`` gives what launches on checked operands, `sfa` MN-major. A packed set of parameters is
+    never changed, so threads share it, and operands seen before cost one look-up.
     """
 
     def __init__(self, config: GemmConfig, policy: str, device: driver.Device) -> None:
-        self.config, self.device, self._num_threads = config, device, config.num_threads
+        self.config, self.device = config, device
         self.cubin = build_config(config, policy)
         self.kernel = load(self.cubin, device.ordinal, config.shared_bytes)
         self.bind = lru_cache(maxsize=4096)(self._bind)
 
-    def _bind(self, a: ArrayView, sfa: ArrayView, b: ArrayView, sfb: ArrayView, d: ArrayView) -> Binding:
+    def _bind(self, a: ArrayView, sfa: ArrayView, b: ArrayView, sfb: ArrayView, d: ArrayView) -> Launch:
         grid = self.config.grid(d.shape[0], self.device.num_sms)
         with driver.context(self.device.ordinal):
-            return grid, self._pack(a, sfa, b, sfb, d)
+            arguments = self._pack(a, sfa, b, sfb, d)
+        return partial(self.kernel.launch, grid, self.config.num_threads, arguments)
 
     def _pack(self, a: ArrayView, sfa: ArrayView, b: ArrayView, sfb: ArrayView, d: ArrayView) -> Arguments:
         config, (m, k), n = self.config, a.shape, b.shape[0]
@@ -66,11 +68,6 @@ class DenseKernel:
             c_uint32(sfb.strides[1]),
             c_uint32(m),
         )
-
-    def launch(self, binding: Binding, stream: int) -> None:
-        """Launch on `stream`."""
-        grid, arguments = binding
-        self.kernel.launch(grid, self._num_threads, stream, arguments)
 
 
 def transposed_scales(sfa: ArrayView, ptr: int) -> ArrayView:

@@ -50,7 +50,7 @@ class Kernel:
         self._current_context, self._context = driver.cuCtxGetCurrent, primary_context(device)
         self._configs: dict[tuple[int, int, int], Any] = {}
 
-    def launch(self, grid: int, block: int, stream: int, arguments: Arguments) -> None:
+    def launch(self, grid: int, block: int, arguments: Arguments, stream: int) -> None:
         """Launch `grid` CTAs of `block` threads on `stream`, whatever context is current."""
         config = self._configs.get((grid, block, stream)) or self._configure(grid, block, stream)
         failed, current = self._current_context()

@@ -82,7 +82,7 @@ def _run(config: GemmConfig, policy: str, m: int, num_sms: int) -> None:
     (a, sfa), (b, sfb) = product.pairs()
     d = Guarded(m, config.shape_n)
     with driver.context(0):
-        kernel.launch(kernel.bind(view(a, "a"), sfa, view(b, "b"), sfb, d.view), 0)
+        kernel.bind(view(a, "a"), sfa, view(b, "b"), sfb, d.view)(0)
     same_bits(d.bits()[:, columns], expected)
 
 

@@ -34,5 +34,5 @@ def unpromoted(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     left, right, d = Array.from_numpy(a), Array.from_numpy(b), Array.empty((m, n), "float32")
     with driver.context(0):
         arguments = Arguments(*(c_void_p(x.ptr) for x in (left, right, d)), c_uint32(n), c_uint32(k))
-        kernel().launch(m // 64 * (n // 64), 128, 0, arguments)
+        kernel().launch(m // 64 * (n // 64), 128, arguments, 0)
     return d.to_numpy()
