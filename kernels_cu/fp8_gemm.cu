@@ -172,21 +172,21 @@ extern "C" __global__ void __cluster_dims__(CLUSTER_SIZE, 1, 1) __launch_bounds_
         ptx::setmaxnreg_inc<CONSUMER_REGISTERS>();
         Epilogue epilogue{map_d, d, d_stride, shared.d[warpgroup * 4 + warp], lane};
         const uint32_t row_group = K_SPLIT == 1 ? warpgroup : 0, k_rank = K_SPLIT == 1 ? 0 : warpgroup;
-        const uint32_t first_row = row_group * 64 + warp * 16;
-        Operands next = locate(shared, pipeline.ahead(k_rank), row_group * 64, first_row + lane / 4);
+        const uint32_t first_row = row_group * 64, warp_row = first_row + warp * 16;
+        Operands next = locate(shared, pipeline.ahead(k_rank), first_row, warp_row + lane / 4);
         while (scheduler.next(tile)) {
             float final[NUM_SLICES][ACCUMULATORS] = {};
 #pragma unroll K_UNROLL
             for (uint32_t k = 0; k < NUM_K_BLOCKS; ++k, pipeline.advance())
                 if (pipeline.stage % K_SPLIT == k_rank)  // a stage is always the same consumer's, as its phases demand
-                    multiply_stage(shared, pipeline, next, row_group * 64, first_row + lane / 4, final);
+                    multiply_stage(shared, pipeline, next, first_row, warp_row + lane / 4, final);
             if constexpr (K_SPLIT > 1) {
                 reduce_k_split(shared, final[0], k_rank);
                 if (k_rank > 0) continue;
             }
 #pragma unroll
             for (uint32_t slice = 0; slice < NUM_SLICES; ++slice) {
-                const uint32_t row = slice * SLICE_ROWS + first_row;
+                const uint32_t row = slice * SLICE_ROWS + warp_row;
                 const uint32_t valid_rows = tile.valid_rows > row ? min_of(tile.valid_rows - row, 16) : 0;
                 epilogue.store(final[slice], tile.row + row, tile.column, valid_rows);
             }

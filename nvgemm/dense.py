@@ -100,7 +100,7 @@ def _launch_transposed(
     kernel: DenseKernel, operands: Operands, stream: int, transpose_to: Callable[[int], None]
 ) -> None:
     a, sfa, b, sfb, d = operands
-    with memory.scratch_lock, driver.context(d.device):
+    with memory.scratch_lock:
         ptr = memory.scratch(d.device, stream, scale_bytes(a.shape[0], a.shape[1]))
         transpose_to(ptr)
         kernel.bind(a, transposed_scales(sfa, ptr), b, sfb, d)(stream)

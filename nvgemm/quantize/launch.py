@@ -26,5 +26,4 @@ class Launch:
 
     def __call__(self, grid: int, threads: int, *values: Any) -> None:
         if grid:
-            with driver.context(self.device):
-                self.kernel.launch(grid, threads, Arguments(*values), self.stream)
+            self.kernel.launch(grid, threads, Arguments(*values), self.stream)

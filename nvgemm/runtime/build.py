@@ -116,7 +116,7 @@ def _tell(meta: Mapping[str, Any], source: Source) -> None:
         patched = f"policy {meta['policy']}: {meta['changed_words']} control words changed"
         print(f"nvgemm: {what}; {patched}\n  {constants}", file=sys.stderr)
     if settings.debug > 1:
-        print(f"  {' '.join(nvrtc.OPTIONS)}\n{meta['log']}", file=sys.stderr)
+        print(f"  {' '.join(nvrtc.compiler().options)}\n{meta['log']}", file=sys.stderr)
 
 
 def _patch(raw: bytes, policy: str) -> tuple[bytes, int, str | None]:

@@ -14,7 +14,7 @@ _MAX_CONFIGS = 1024  # streams come and go
 
 
 class Arguments:
-    """A kernel's parameters, packed: the array of addresses that cuLaunchKernel takes, and the values behind them.
+    """A kernel's parameters, packed: the array of addresses that the launch takes, and the values behind them.
 
     Values are ctypes scalars and `TensorMap`s. They are not changed afterwards: the driver reads them outside the GIL.
     """

@@ -20,7 +20,6 @@ ARCHITECTURE = "sm_90a"
 OPTIONS = (
     f"--gpu-architecture={ARCHITECTURE}",
     "--std=c++20",
-    "--device-as-default-execution-space",  # NVRTC before 13.1 takes a generic lambda for a host function
     "--ptxas-options=--verbose",
 )
 
@@ -55,9 +54,8 @@ class Nvrtc:
                 ctypes.byref(program), source.text.encode(), f"{source.kernel}.cu".encode(), len(names), texts, names
             )
         )
-        options = (*OPTIONS, *self._no_cache())
         try:
-            status = self._library.nvrtcCompileProgram(program, len(options), _c_strings(options))
+            status = self._library.nvrtcCompileProgram(program, len(self.options), _c_strings(self.options))
             log = self._get(program, "ProgramLog").rstrip(b"\0").decode()
             if status:
                 raise CompileError(_explain(source, log, self.version))
@@ -65,9 +63,10 @@ class Nvrtc:
         finally:
             self._library.nvrtcDestroyProgram(ctypes.byref(program))
 
-    def _no_cache(self) -> tuple[str, ...]:
-        """From 12.9 on NVRTC caches by itself where there is a driver, and a hit has no log to be read."""
-        return ("--no-cache",) if tuple(map(int, self.version.split("."))) >= (12, 9) else ()
+    @property
+    def options(self) -> tuple[str, ...]:
+        """`OPTIONS`, and no cache of NVRTC's own, which it has from 12.9 on beside a driver: a hit has no log."""
+        return (*OPTIONS, "--no-cache") if tuple(map(int, self.version.split("."))) >= (12, 9) else OPTIONS
 
     def _get(self, program: ctypes.c_void_p, what: str) -> bytes:
         size = ctypes.c_size_t()

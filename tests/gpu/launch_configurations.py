@@ -81,8 +81,7 @@ def _run(config: GemmConfig, policy: str, m: int, num_sms: int) -> None:
     product, columns, expected = _product(m, config.shape_n, config.shape_k)
     (a, sfa), (b, sfb) = product.pairs()
     d = Guarded(m, config.shape_n)
-    with driver.context(0):
-        kernel.bind(view(a, "a"), sfa, view(b, "b"), sfb, d.view)(0)
+    kernel.bind(view(a, "a"), sfa, view(b, "b"), sfb, d.view)(0)
     same_bits(d.bits()[:, columns], expected)
 
 

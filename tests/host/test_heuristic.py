@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from nvgemm.bench.suites import DENSE
+from nvgemm.choice import heuristic
 from nvgemm.choice.heuristic import Model, candidates, predict, select_config
 from nvgemm.choice.problem import Problem
 
@@ -35,6 +36,12 @@ def test_the_candidate_of_least_predicted_time(shape):
     times = [predict(config, problem.m) for config in legal]
     assert min(times) > 0
     assert predict(select_config(problem), problem.m) == min(times)
+
+
+def test_the_waves_that_are_left_out_would_not_be_chosen(monkeypatch):
+    chosen = {shape: select_config(Problem(*shape, True)) for shape in [*DENSE, *SHAPES]}
+    monkeypatch.setattr(heuristic, "MOST_WAVES", 1 << 40)
+    assert chosen == {shape: select_config.__wrapped__(Problem(*shape, True)) for shape in chosen}
 
 
 def test_every_legal_n_and_small_k():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 
 import pytest
@@ -139,8 +140,28 @@ def test_another_version_than_the_wanted_is_not_taken_by_its_file_name(monkeypat
         nvrtc.version()
 
 
-@pytest.mark.parametrize(("version", "options"), [("12.8", ()), ("12.9", ("--no-cache",)), ("13.0", ("--no-cache",))])
-def test_the_compilers_own_cache_is_off_where_it_has_one(version, options):
-    compiler = object.__new__(nvrtc.Nvrtc)
-    compiler.version = version
-    assert compiler._no_cache() == options
+class Recorder:
+    """A libnvrtc that notes the options it is given."""
+
+    def __init__(self, library) -> None:
+        self.library, self.options = library, []
+
+    def __getattr__(self, name):
+        return getattr(self.library, name)
+
+    def __getitem__(self, name):
+        return self.library[name]
+
+    def nvrtcCompileProgram(self, program, count, options):  # noqa: N802 - NVRTC's name
+        self.options = [options[i].decode() for i in range(count)]
+        return self.library.nvrtcCompileProgram(program, count, options)
+
+
+def test_the_compilers_own_cache_is_off_where_it_has_one():
+    compiler = copy.copy(nvrtc.compiler())
+    compiler._library = Recorder(compiler._library)
+    compiler.compile(Source("empty", {"empty.cu": ""}))
+    assert ("--no-cache" in compiler._library.options) == (tuple(map(int, compiler.version.split("."))) >= (12, 9))
+    for version, count in (("12.8", 0), ("12.9", 1), ("13.0", 1), ("13.10", 1)):
+        compiler.version = version
+        assert compiler.options.count("--no-cache") == count

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import ml_dtypes
+import numpy as np
 import pytest
 
 from nvgemm import PerformanceWarning, dense, gemm, prepared
@@ -66,24 +68,36 @@ def test_another_pointer_is_another_call(kernel):
 def test_a_cupy_array_is_known_by_all_that_its_view_reads():
     cupy = pytest.importorskip("cupy")
 
-    def array(ptr=1 << 20, shape=(64, 16), dtype="float32", strides=(64, 4)):
-        memory = cupy.cuda.UnownedMemory(ptr, 1 << 16, None, 0)  # device 0 is named, not asked for
+    def array(ptr=1 << 20, shape=(64, 16), dtype="float32", strides=(64, 4), device=0):
+        memory = cupy.cuda.UnownedMemory(ptr, 1 << 16, None, device)  # named, so not asked for
         return cupy.ndarray(shape, dtype, cupy.cuda.MemoryPointer(memory, 0), strides)
 
-    class Subclass(cupy.ndarray):
-        pass
-
-    others = [
-        array(2 << 20),
-        array(shape=(32, 16)),
-        array(dtype="int32"),
-        array(strides=(4, 256)),
-        array().view(Subclass),
-    ]
+    others = [array(2 << 20), array(shape=(32, 16)), array(dtype="int32"), array(strides=(4, 256)), array(device=1)]
     seen = [arrays.fingerprint([x], ["a"]) for x in (array(), *others)]
-    assert len(set(seen)) == 1 + len(others)
+    assert len(set(seen)) == len({arrays.view(x, "a") for x in (array(), *others)}) == 1 + len(others)
     assert arrays.fingerprint([array()], ["a"]) == seen[0]
     assert arrays.fingerprint([array(), A[0]], ["a", "b"]) == (arrays.view(array(), "a"), A[0])
+
+
+def test_what_only_looks_like_a_cupy_array_is_known_by_its_view(monkeypatch):
+    monkeypatch.setattr(driver, "pointer_device", lambda ptr: 0)
+
+    class Proxy:
+        data, shape, strides, dtype = SimpleNamespace(ptr=1 << 20, device_id=0), (64, 16), (64, 4), "float32"
+
+        def __init__(self, stream: int) -> None:
+            self.__cuda_array_interface__ = dict(
+                shape=(64, 16), typestr="<f4", data=(1 << 20, False), stream=stream, version=3
+            )
+
+    for stream in (5, 7):
+        (seen,) = arrays.fingerprint([Proxy(stream)], ["a"])
+        assert seen.stream == stream
+
+
+def test_a_host_array_is_refused_by_name():
+    with pytest.raises(TypeError, match=r"a: host array .*from_numpy"):
+        gemm.fp8_gemm_nt((np.zeros((M, K), ml_dtypes.float8_e4m3fn), A[1]), B, result(6 << 20))
 
 
 def test_an_allocated_result_is_never_written_again(kernel, monkeypatch):

@@ -62,6 +62,7 @@ class Ring:
     empty_arrivals: Callable[[Ring], int] = lambda ring: ring.consumers // ring.k_split * ring.ctas
     release_first: bool = False
     parity_ahead: Callable[[int, int], int] = lambda stage, phase: phase ^ (stage == 0)
+    stages_ahead: Callable[[Ring], int] = lambda ring: ring.k_split
     flights: list[Callable[[], None]] = field(default_factory=list)  # copies under way
 
     def __post_init__(self) -> None:
@@ -100,7 +101,7 @@ class Ring:
 
     def consume(self, cta: int, consumer: int) -> Iterator[Wait]:
         rank = consumer if self.k_split > 1 else 0
-        full = False
+        full, ahead = False, rank  # what is known of the next stage, and which it is
         for step, k, stage, phase in self.positions():
             if self.owner(self, stage, k) != rank:
                 continue
@@ -109,11 +110,11 @@ class Ring:
             if self.release_first:
                 self._release(stage)
             yield None  # others may run while the tensor cores read
+            read, ahead = ahead, (stage + self.stages_ahead(self)) % self.stages
             if self.k_split == 1:
-                ahead = (stage + 1) % self.stages
                 full = self.full[cta][ahead].passes(self.parity_ahead(ahead, phase))
-            if set(self.memory[cta][stage].values()) != {step}:
-                raise ProtocolError(f"step {step} read {self.memory[cta][stage]} in stage {stage}")
+            if set(self.memory[cta][read].values()) != {step}:
+                raise ProtocolError(f"step {step} read {self.memory[cta][read]} in stage {read}")
             if not self.release_first:
                 self._release(stage)
 
@@ -158,6 +159,7 @@ MUTANTS = {
     "the next stage asked about in this one's phase": dict(
         consumers=1, k_split=1, ctas=1, parity_ahead=lambda stage, phase: phase
     ),
+    "the very next stage taken where K is split": dict(consumers=2, k_split=2, ctas=1, stages_ahead=lambda ring: 1),
     "one arrival too many expected": dict(consumers=2, k_split=2, ctas=1, empty_arrivals=lambda ring: 2),
 }
 
