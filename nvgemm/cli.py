@@ -1,4 +1,4 @@
-"""The ``nvgemm`` command: info, compile, sass, demo."""
+"""The ``nvgemm`` command: info, explain, compile, sass, demo."""
 
 from __future__ import annotations
 
@@ -47,6 +47,11 @@ def _parser() -> argparse.ArgumentParser:
     info.add_argument("--json", action="store_true", help="as JSON")
     info.set_defaults(run=_info)
 
+    explain = commands.add_parser("explain", help="what the choice of a kernel weighs for a product; needs no GPU")
+    explain.add_argument("shape", nargs=3, type=int, metavar=("M", "N", "K"), help="D [M, N] = A [M, K] · B [N, K]ᵀ")
+    explain.add_argument("--json", action="store_true", help="as JSON")
+    explain.set_defaults(run=_explain)
+
     build = commands.add_parser("compile", help="compile, patch and verify a kernel; needs no GPU")
     _add_shape(build, required=True)
     build.add_argument("--policy", help="policy for the control bits (default: NVGEMM_SASS)")
@@ -77,6 +82,13 @@ def _info(options: argparse.Namespace) -> None:
 
     facts = info.collect()
     print(json.dumps(facts, indent=2) if options.json else info.as_text(facts))
+
+
+def _explain(options: argparse.Namespace) -> None:
+    from nvgemm import explain
+
+    facts = explain.weigh(*options.shape)
+    print(json.dumps(facts, indent=2) if options.json else explain.as_text(facts))
 
 
 def _compile(options: argparse.Namespace) -> None:

@@ -1,10 +1,22 @@
-"""What runs for a product, and what is expected of it."""
+"""What runs for a product, what is expected of it, and what else was weighed."""
 
 from __future__ import annotations
 
-from nvgemm.choice.heuristic import H100_CLOCK, predict
-from nvgemm.choice.problem import Problem, ceil_div, traffic_bytes
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from nvgemm.choice import checks, tuned
+from nvgemm.choice.config import GemmConfig
+from nvgemm.choice.heuristic import H100, H100_CLOCK, Model, candidates, predict, select_config
+from nvgemm.choice.problem import GRANULARITY, Problem, ceil_div, traffic_bytes
+from nvgemm.errors import CudaError, UnsupportedDeviceError
+from nvgemm.runtime import driver
 from nvgemm.runtime.dense_kernel import DenseKernel, model
+
+TENSOR_FLOP_PER_CLOCK = 8192  # of one SM's tensor cores, FP8
+SHOWN = 8  # candidates of least predicted time
+HEADINGS = ("block", "cluster", "consumers", "stages", "unroll", "tiles", "waves", "full", "µs")
 
 
 def describe(problem: Problem, kernel: DenseKernel | None) -> str:
@@ -30,3 +42,100 @@ def describe(problem: Problem, kernel: DenseKernel | None) -> str:
         "cubin": str(kernel.cubin.path or "in memory only"),
     }
     return "\n".join([*lines, *(f"  {name:<10} {text}" for name, text in rows.items())])
+
+
+def weigh(m: int, n: int, k: int) -> dict[str, Any]:
+    """What the choice for a dense product weighs, as plain data; times in µs.
+
+    For the first GPU here, or for an H100 where that is no Hopper GPU. Needs no GPU.
+
+    Parameters
+    ----------
+    m, n, k : int
+        Shape of the product; N a multiple of 8, K of 16, none of them 0.
+
+    Raises
+    ------
+    ValueError
+        A size is not one of these.
+    """
+    checks.sizes(m, n, k)
+    name, device = _device()
+    problem = Problem(m, n, k, True)
+    chosen = select_config(problem, device)
+    ranked = sorted({chosen, *candidates(problem, device)}, key=lambda config: predict(config, m, device))
+    return {
+        "product": {"m": m, "n": n, "k": k},
+        "device": {"name": name, "num_sms": device.num_sms},
+        "floor": _floor(m, n, k, device),
+        "chosen": {**_weighed(chosen, m, device), "measured": _is_measured(chosen, m, device)},
+        "candidates": [_weighed(config, m, device) for config in ranked[:SHOWN]],
+        "num_candidates": len(ranked),
+    }
+
+
+def as_text(facts: dict[str, Any]) -> str:
+    """The facts of `weigh` as lines and a table; ``*`` marks the choice."""
+    p, floor, chosen = facts["product"], facts["floor"], facts["chosen"]
+    why = "measured as the fastest" if chosen["measured"] else "least predicted time"
+    lines = [
+        f"D [{p['m']}, {p['n']}] = A [{p['m']}, {p['k']}] · B [{p['n']}, {p['k']}]ᵀ on {facts['device']['name']}",
+        f"  floor   {floor['tensor_us']:.1f} µs of the tensor cores at their full rate, "
+        f"{floor['memory_us']:.1f} µs of the memory ({floor['bytes'] / 1e6:.1f} MB)",
+        f"  chosen  {_blocks(chosen)}: {why}, predicted {chosen['predicted_us']:.1f} µs",
+        f"  the {len(facts['candidates'])} of least predicted time, of {facts['num_candidates']}:",
+        _columns(" ", *HEADINGS),
+    ]
+    rows = facts["candidates"] if any(map(_same(chosen), facts["candidates"])) else [*facts["candidates"], chosen]
+    return "\n".join([*lines, *(_row(row, _same(chosen)(row)) for row in rows)])
+
+
+def _device() -> tuple[str, Model]:
+    try:
+        device = driver.require_hopper(0)
+    except (CudaError, UnsupportedDeviceError):
+        return "an H100 SXM (there is no Hopper GPU here)", H100
+    return device.name, model(device)
+
+
+def _floor(m: int, n: int, k: int, device: Model) -> dict[str, float]:
+    """µs of the tensor cores at their full rate, and of the least bytes at the memory's peak."""
+    moved = traffic_bytes(m, n, k) + 4 * m * ceil_div(k, GRANULARITY)
+    clocks = {
+        "tensor_us": 2 * m * n * k / (TENSOR_FLOP_PER_CLOCK * device.num_sms),
+        "memory_us": moved / device.dram_bytes_per_clock,
+    }
+    return {**{name: count / H100_CLOCK * 1e6 for name, count in clocks.items()}, "bytes": moved}
+
+
+def _is_measured(config: GemmConfig, m: int, device: Model) -> bool:
+    blocks = tuned.lookup(m, config.shape_n, config.shape_k, device.num_sms)
+    return blocks is not None and all(getattr(config, name) == getattr(blocks, name) for name in blocks._fields[:6])
+
+
+def _weighed(config: GemmConfig, m: int, device: Model) -> dict[str, Any]:
+    grid, tiles = config.grid(m, device.num_sms), config.num_tiles(m)
+    waves = ceil_div(tiles, grid)
+    measures = {"tiles": tiles, "ctas": grid, "waves": waves, "full": tiles / grid / waves}
+    return {**asdict(config), **measures, "predicted_us": predict(config, m, device) / H100_CLOCK * 1e6}
+
+
+def _blocks(row: dict[str, Any]) -> str:
+    split = ", which split K" if row["k_split"] > 1 else ""
+    return f"{row['block_m']}×{row['block_n']}, {row['num_stages']} stages, {row['num_consumers']} consumers{split}"
+
+
+def _same(chosen: dict[str, Any]) -> Callable[[dict[str, Any]], bool]:
+    return lambda row: all(chosen[name] == value for name, value in row.items())
+
+
+def _row(row: dict[str, Any], is_chosen: bool) -> str:
+    block, cluster = f"{row['block_m']}×{row['block_n']}", f"{row['cluster_m']}×{row['cluster_n']}"
+    consumers = f"{row['num_consumers']}" + (" split K" if row["k_split"] > 1 else "")
+    counts = [str(row[name]) for name in ("num_stages", "k_unroll", "tiles", "waves")]
+    shares = f"{row['full']:.0%}", f"{row['predicted_us']:.1f}"
+    return _columns("*" if is_chosen else " ", block, cluster, consumers, *counts, *shares)
+
+
+def _columns(mark: str, block: str, cluster: str, consumers: str, *numbers: str) -> str:
+    return f"  {mark} {block:<9}{cluster:<9}{consumers:<10}" + "".join(f"{number:>8}" for number in numbers)

@@ -105,7 +105,6 @@ def build_dense(m: int, n: int, k: int, *, num_sms: int = 132, policy: str | Non
     policy : str, optional
         Policy for the control bits; default: `nvgemm.settings.sass`.
     """
-    if min(m, n, k) < 1 or n % 8 or k % 16:
-        raise ValueError(f"M, N, K: expected positive sizes, N % 8 == 0 and K % 16 == 0, got {m}, {n}, {k}")
+    checks.sizes(m, n, k)
     config = select_config(Problem(m, n, k, True), Model(num_sms=num_sms))
     return build_config(config, settings.sass if policy is None else policy)

@@ -33,6 +33,12 @@ def pair(x: Any, name: str) -> tuple[Any, Any]:
     raise TypeError(f"{name}: expected a pair (data, scales), got {got}{hint}")
 
 
+def sizes(m: int, n: int, k: int) -> None:
+    """Refuse a shape that no kernel is built for."""
+    if min(m, n, k) < 1 or n % 8 or k % 16:
+        raise ValueError(f"M, N, K: expected positive sizes, N % 8 == 0 and K % 16 == 0, got {m}, {n}, {k}")
+
+
 def dense(
     a: View, sfa: View, b: View, sfb: View, d: View | None, recipe: tuple[int, int, int] | None = None
 ) -> Problem:

@@ -41,6 +41,30 @@ def test_info_names_every_setting(capsys: pytest.CaptureFixture[str], shared_cac
     assert facts["settings"]["sass"] == {"value": "s2e2", "variable": "NVGEMM_SASS"}
 
 
+def test_explain_weighs_candidates_against_floors(capsys: pytest.CaptureFixture[str]) -> None:
+    facts = json.loads(output(capsys, "explain", "2048", "4096", "7168", "--json"))
+    times = [row["predicted_us"] for row in facts["candidates"]]
+    assert times == sorted(times)
+    assert facts["chosen"]["predicted_us"] == times[0]
+    assert not facts["chosen"]["measured"]
+    assert max(facts["floor"]["tensor_us"], facts["floor"]["memory_us"]) < times[0]
+    assert all(0 < row["full"] <= 1 and row["ctas"] * row["waves"] >= row["tiles"] for row in facts["candidates"])
+    text = output(capsys, "explain", "2048", "4096", "7168")
+    assert text.count("\n  *") == 1
+    assert "least predicted time, predicted" in text
+
+
+def test_explain_tells_that_blocks_were_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    text = output(capsys, "explain", "256", "7168", "16384")
+    assert "chosen  128×112, 6 stages, 2 consumers: measured as the fastest" in text
+    assert text.count("\n  *") == 1
+
+
+def test_explain_refuses_a_shape_without_a_kernel(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["explain", "64", "100", "128"]) == 1
+    assert "N % 8 == 0" in capsys.readouterr().err
+
+
 def test_compile_prints_the_entry(capsys: pytest.CaptureFixture[str], shared_cache: str) -> None:
     path = Path(output(capsys, "compile", *SHAPE).strip())
     assert path.parent == Path(shared_cache)
