@@ -3,6 +3,7 @@
 #pragma once
 #include "promotion.cuh"
 #include "ptx/cp_async_bulk_tensor.cuh"
+#include "ptx/cvt.cuh"
 #include "ptx/stmatrix.cuh"
 #include "ptx/warp.cuh"
 
@@ -18,8 +19,8 @@ __device__ __forceinline__ void stage_strip(uint8_t* strip, const float (&final)
 #pragma unroll
     for (uint32_t chunk = 0; chunk < STRIP_N / 8; ++chunk) {
         const uint32_t i = 4 * (first_group + chunk);
-        ptx::stmatrix_x2(base + strip_offset(lane % 16, chunk), ptx::cvt_rn_bf16x2(final[i], final[i + 1]),
-                         ptx::cvt_rn_bf16x2(final[i + 2], final[i + 3]));
+        ptx::stmatrix_x2(base + strip_offset(lane % 16, chunk), ptx::cvt_rn_bf16x2_f32(final[i], final[i + 1]),
+                         ptx::cvt_rn_bf16x2_f32(final[i + 2], final[i + 3]));
     }
 }
 

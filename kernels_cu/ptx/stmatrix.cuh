@@ -1,15 +1,8 @@
-// PTX ISA, "Warp Level Matrix Store Instruction: stmatrix", and the conversion that feeds it.
+// PTX ISA, "Warp Level Matrix Store Instruction: stmatrix".
 #pragma once
 #include "ptx/address.cuh"
 
 namespace ptx {
-
-// Two FP32 to packed BF16, round to nearest even; `low` goes to the lower address.
-__device__ __forceinline__ uint32_t cvt_rn_bf16x2(float low, float high) {
-    uint32_t packed;
-    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(packed) : "f"(high), "f"(low));
-    return packed;
-}
 
 // Two 8×8 matrices of 16-bit elements; lanes 0-15 give the addresses of their rows.
 __device__ __forceinline__ void stmatrix_x2(uint32_t address, uint32_t a, uint32_t b) {
