@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from nvgemm.choice import checks, tuned
+from nvgemm.choice import checks
 from nvgemm.choice.config import GemmConfig
-from nvgemm.choice.heuristic import H100, H100_CLOCK, Model, candidates, predict, select_config
-from nvgemm.choice.problem import GRANULARITY, Problem, ceil_div, traffic_bytes
+from nvgemm.choice.heuristic import H100, H100_CLOCK, Model, candidates, measured_config, predict, select_config
+from nvgemm.choice.problem import Problem, ceil_div, traffic_bytes, traffic_bytes_with_scales
 from nvgemm.errors import CudaError, UnsupportedDeviceError
 from nvgemm.runtime import driver
 from nvgemm.runtime.dense_kernel import DenseKernel, model
@@ -21,27 +20,24 @@ HEADINGS = ("block", "cluster", "consumers", "stages", "unroll", "tiles", "waves
 
 def describe(problem: Problem, kernel: DenseKernel | None) -> str:
     """Configuration, tiles and waves, predicted time against the bytes, and the cubin, as lines of text."""
-    p = problem
-    lines = [f"D [{p.m}, {p.n}] = A [{p.m}, {p.k}] · B [{p.n}, {p.k}]ᵀ"]
+    title = _title(problem.m, problem.n, problem.k)
     if kernel is None:
-        return lines[0] + ": nothing to multiply"
+        return f"{title}: nothing to multiply"
     c, device, meta = kernel.config, kernel.device, kernel.cubin.meta
-    grid, tiles = c.grid(p.m, device.num_sms), c.num_tiles(p.m)
-    waves = ceil_div(tiles, grid)
-    clocks = predict(c, p.m, model(device))
-    bytes_moved = traffic_bytes(p.m, p.n, p.k)
+    weighed = _weighed(c, problem.m, model(device))
+    bytes_moved = traffic_bytes(problem.m, problem.n, problem.k)
     rows = {
         "block": f"{c.block_m}×{c.block_n}×128, {c.num_stages} stages, {c.shared_bytes} bytes of shared memory",
         "consumers": f"{c.num_consumers} warpgroups" + (", which split K" if c.k_split > 1 else ""),
         "cluster": f"{c.cluster_m}×{c.cluster_n}",
-        "tiles": f"{tiles} on {grid} CTAs: {waves} waves, {tiles / grid / waves:.0%} full",
-        "predicted": f"{clocks / H100_CLOCK * 1e6:.1f} µs",
+        "tiles": "{tiles} on {ctas} CTAs: {waves} waves, {full:.0%} full".format(**weighed),
+        "predicted": "{predicted_us:.1f} µs".format(**weighed),
         "memory": f"{bytes_moved / 1e6:.1f} MB, {bytes_moved / device.memory_bandwidth * 1e6:.1f} µs at the peak",
         "policy": f"{meta['policy']}, {meta['changed_words']} control words changed",
         "compiled": f"NVRTC {meta['compiler']}, {meta['registers']} registers, {meta['spilled_bytes']} bytes spilled",
         "cubin": str(kernel.cubin.path or "in memory only"),
     }
-    return "\n".join([*lines, *(f"  {name:<10} {text}" for name, text in rows.items())])
+    return "\n".join([title, *(f"  {name:<10} {text}" for name, text in rows.items())])
 
 
 def weigh(m: int, n: int, k: int) -> dict[str, Any]:
@@ -68,7 +64,7 @@ def weigh(m: int, n: int, k: int) -> dict[str, Any]:
         "product": {"m": m, "n": n, "k": k},
         "device": {"name": name, "num_sms": device.num_sms},
         "floor": _floor(m, n, k, device),
-        "chosen": {**_weighed(chosen, m, device), "measured": _is_measured(chosen, m, device)},
+        "chosen": {**_weighed(chosen, m, device), "measured": measured_config(problem, device) is not None},
         "candidates": [_weighed(config, m, device) for config in ranked[:SHOWN]],
         "num_candidates": len(ranked),
     }
@@ -76,18 +72,23 @@ def weigh(m: int, n: int, k: int) -> dict[str, Any]:
 
 def as_text(facts: dict[str, Any]) -> str:
     """The facts of `weigh` as lines and a table; ``*`` marks the choice."""
-    p, floor, chosen = facts["product"], facts["floor"], facts["chosen"]
+    floor, chosen = facts["floor"], facts["chosen"]
     why = "measured as the fastest" if chosen["measured"] else "least predicted time"
     lines = [
-        f"D [{p['m']}, {p['n']}] = A [{p['m']}, {p['k']}] · B [{p['n']}, {p['k']}]ᵀ on {facts['device']['name']}",
+        f"{_title(**facts['product'])} on {facts['device']['name']}",
         f"  floor   {floor['tensor_us']:.1f} µs of the tensor cores at their full rate, "
         f"{floor['memory_us']:.1f} µs of the memory ({floor['bytes'] / 1e6:.1f} MB)",
         f"  chosen  {_blocks(chosen)}: {why}, predicted {chosen['predicted_us']:.1f} µs",
         f"  the {len(facts['candidates'])} of least predicted time, of {facts['num_candidates']}:",
         _columns(" ", *HEADINGS),
     ]
-    rows = facts["candidates"] if any(map(_same(chosen), facts["candidates"])) else [*facts["candidates"], chosen]
-    return "\n".join([*lines, *(_row(row, _same(chosen)(row)) for row in rows)])
+    own = {name: value for name, value in chosen.items() if name != "measured"}
+    rows = facts["candidates"] if own in facts["candidates"] else [*facts["candidates"], own]
+    return "\n".join([*lines, *(_row(row, row == own) for row in rows)])
+
+
+def _title(m: int, n: int, k: int) -> str:
+    return f"D [{m}, {n}] = A [{m}, {k}] · B [{n}, {k}]ᵀ"
 
 
 def _device() -> tuple[str, Model]:
@@ -100,17 +101,12 @@ def _device() -> tuple[str, Model]:
 
 def _floor(m: int, n: int, k: int, device: Model) -> dict[str, float]:
     """µs of the tensor cores at their full rate, and of the least bytes at the memory's peak."""
-    moved = traffic_bytes(m, n, k) + 4 * m * ceil_div(k, GRANULARITY)
+    moved = traffic_bytes_with_scales(m, n, k)
     clocks = {
         "tensor_us": 2 * m * n * k / (TENSOR_FLOP_PER_CLOCK * device.num_sms),
         "memory_us": moved / device.dram_bytes_per_clock,
     }
     return {**{name: count / H100_CLOCK * 1e6 for name, count in clocks.items()}, "bytes": moved}
-
-
-def _is_measured(config: GemmConfig, m: int, device: Model) -> bool:
-    blocks = tuned.lookup(m, config.shape_n, config.shape_k, device.num_sms)
-    return blocks is not None and all(getattr(config, name) == getattr(blocks, name) for name in blocks._fields[:6])
 
 
 def _weighed(config: GemmConfig, m: int, device: Model) -> dict[str, Any]:
@@ -123,10 +119,6 @@ def _weighed(config: GemmConfig, m: int, device: Model) -> dict[str, Any]:
 def _blocks(row: dict[str, Any]) -> str:
     split = ", which split K" if row["k_split"] > 1 else ""
     return f"{row['block_m']}×{row['block_n']}, {row['num_stages']} stages, {row['num_consumers']} consumers{split}"
-
-
-def _same(chosen: dict[str, Any]) -> Callable[[dict[str, Any]], bool]:
-    return lambda row: all(chosen[name] == value for name, value in row.items())
 
 
 def _row(row: dict[str, Any], is_chosen: bool) -> str:

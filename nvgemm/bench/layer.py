@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nvgemm.choice.problem import GRANULARITY, ceil_div, traffic_bytes
+from nvgemm.choice.problem import traffic_bytes_with_scales
 
 Matrix = NDArray[np.float32]
 
@@ -28,7 +28,7 @@ class Product:
     @property
     def bytes(self) -> int:
         """Least traffic: FP8 operands read once, BF16 result written once, FP32 scales of A read once."""
-        return traffic_bytes(self.m, self.n, self.k) + 4 * self.m * ceil_div(self.k, GRANULARITY)
+        return traffic_bytes_with_scales(self.m, self.n, self.k)
 
 
 TOKENS = 4096

@@ -13,10 +13,8 @@ from nvgemm.choice.problem import Problem, ceil_div, traffic_bytes
 MAX_STAGES = 12
 BLOCKS_N = (8, 16, 32, 48, 64, 96, 112, 128, 144, 160, 176, 192)
 CONSUMERS = ((64, 1, 1), (64, 2, 2), (64, 4, 4), (128, 2, 1), (256, 2, 1))  # block_m, num_consumers, k_split
-MOST_WAVES, SMALL_TILE = (
-    8,
-    128 * 96,
-)  # more waves of smaller tiles: predicted fastest for 7 of 20,000 shapes, by 3 %
+MOST_WAVES = 8  # of tiles smaller than this; more were predicted fastest for 7 of 20,000 shapes, by 3 % at most
+SMALL_TILE = 128 * 96
 ACCUMULATOR_REGISTERS = {1: 216, 2: 200, 4: 68}  # by consumers, with the scales of B; their threads have some more
 
 # Clocks, fitted to timings of 1,100 configurations of 57 shapes on an H100 (docs/performance.md).
@@ -46,9 +44,14 @@ H100 = Model()
 @lru_cache(maxsize=65536)
 def select_config(problem: Problem, device: Model = H100) -> GemmConfig:
     """The measured configuration for `problem` on `device`, else the one with the least predicted time."""
+    measured = measured_config(problem, device)
+    return measured or min(candidates(problem, device), key=lambda config: predict(config, problem.m, device))
+
+
+def measured_config(problem: Problem, device: Model = H100) -> GemmConfig | None:
+    """The configuration that was measured as the fastest for `problem` on such a device, or None."""
     blocks = tuned.lookup(problem.m, problem.n, problem.k, device.num_sms)
-    config = blocks and _complete(problem, device, *blocks)
-    return config or min(candidates(problem, device), key=lambda config: predict(config, problem.m, device))
+    return blocks and _complete(problem, device, *blocks)
 
 
 def candidates(problem: Problem, device: Model = H100) -> Iterator[GemmConfig]:

@@ -65,6 +65,11 @@ def traffic_bytes(m: int, n: int, k: int) -> int:
     return m * k + n * k + 2 * m * n
 
 
+def traffic_bytes_with_scales(m: int, n: int, k: int) -> int:
+    """Least bytes of a product: `traffic_bytes`, and the FP32 scales of A read once; those of B are a few."""
+    return traffic_bytes(m, n, k) + 4 * m * ceil_div(k, GRANULARITY)
+
+
 def sfa_stride(m: int) -> int:
     """Elements from one 128 of K to the next in A's scales of `m` rows, MN-major: `m` padded to a multiple of 4."""
     return tma_aligned_size(m, 4)

@@ -16,7 +16,7 @@ class Launch:
     _loaded: dict[tuple[Any, ...], Kernel] = {}  # noqa: RUF012 - shared on purpose: one module for each configuration
 
     def __init__(self, name: str, constants: dict[str, int], device: int, stream: int) -> None:
-        self.stream, self.device = stream, device
+        self.stream = stream
         key = (name, device, *constants.values())
         if key not in self._loaded:
             with driver.context(device):
