@@ -67,7 +67,7 @@ def build(kernel: str, constants: Mapping[str, int], policy: str = "asis") -> Cu
         if settings.compile == "never":
             raise CompileError(f"{kernel}: no cubin is cached for {dict(constants)}, and NVGEMM_COMPILE is 'never'")
         entry = _compile(source, key, dict(constants), policy)
-    return _cubin(kernel, entry)
+    return _cubin(source, entry)
 
 
 def _preferred_compiler() -> str | None:
@@ -102,9 +102,7 @@ def _compile(source: Source, key: str, constants: dict[str, int], policy: str) -
         "seconds": round(time.perf_counter() - start, 4),
     }
     _tell(meta, source)
-    texts = {("kernel.cu" if name == f"{source.kernel}.cu" else name): text for name, text in source.files.items()}
-    files = {name: text.encode() for name, text in texts.items()}
-    files |= {"kernel.cubin": image, "kernel.raw.cubin": compiled.cubin}
+    files = {**_texts(source), "kernel.cubin": image, "kernel.raw.cubin": compiled.cubin}
     return cubin_cache.put(source.kernel, key, compiler.version, files, meta)
 
 
@@ -128,9 +126,14 @@ def _patch(raw: bytes, policy: str) -> tuple[bytes, int, str | None]:
         return raw, 0, f"rule {error.rule}: {error}"
 
 
-def _cubin(kernel: str, entry: Entry) -> Cubin:
+def _texts(source: Source) -> dict[str, bytes]:
+    """The sources as an entry holds them."""
+    return {"kernel.cu": source.text.encode(), **{name: text.encode() for name, text in source.headers.items()}}
+
+
+def _cubin(source: Source, entry: Entry) -> Cubin:
     if refusal := entry.meta.get("refusal"):
-        warnings.warn(f"{kernel}: policy {entry.meta['policy']} is not applied, {refusal}", SassWarning, stacklevel=3)
-    files = dict(entry.files)
-    image, raw = files.pop("kernel.cubin"), files.pop("kernel.raw.cubin")
-    return Cubin(image, raw, kernel, entry.path, entry.meta, files)
+        text = f"{source.kernel}: policy {entry.meta['policy']} is not applied, {refusal}"
+        warnings.warn(text, SassWarning, stacklevel=3)
+    image, raw = entry.cubins["kernel.cubin"], entry.cubins["kernel.raw.cubin"]
+    return Cubin(image, raw, source.kernel, entry.path, entry.meta, _texts(source))

@@ -16,7 +16,7 @@ from typing import Any
 
 from nvgemm import settings
 from nvgemm.errors import CacheWarning
-from nvgemm.runtime.entry import Entry, digest, publish, read
+from nvgemm.runtime.entry import Entry, digest, publish, read, stored
 from nvgemm.runtime.sources import PACKAGE
 
 _memory: dict[tuple[Path | None, str], Entry] = {}
@@ -54,7 +54,7 @@ def put(name: str, key: str, compiler: str, files: Mapping[str, bytes], meta: Ma
         return publish(root, folder, files, record)
     except OSError as error:
         _warn_once(root, error)
-        return _memory.setdefault((root, folder), Entry(None, dict(files), record))
+        return _memory.setdefault((root, folder), stored(None, files, record))
 
 
 def directory() -> Path | None:

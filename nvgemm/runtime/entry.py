@@ -25,10 +25,10 @@ OCCUPIED = {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR}  # what rename(2) says
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One stored kernel: its folder (None when only in memory), its files by name, and the builder's record."""
+    """One stored kernel: its folder (None when only in memory), its cubins by name, and the builder's record."""
 
     path: Path | None
-    files: dict[str, bytes]
+    cubins: dict[str, bytes]
     meta: dict[str, Any]
 
 
@@ -38,17 +38,20 @@ def digest(content: bytes) -> str:
 
 
 def read(path: Path) -> Entry | None:
-    """The entry at `path`, or None when it is absent, incomplete, altered, or another's."""
+    """The entry at `path`, or None when it is absent, incomplete, altered, or another's.
+
+    The sources beside the cubins are for people: whoever asks for an entry has them, for the key is made of them.
+    """
     try:
         meta = json.loads((path / META).read_bytes())
         digests = dict(meta["sha256"])
         if meta["entry"] != path.name or "kernel.cubin" not in digests or not all(map(_is_inside, digests)):
             return None
-        files = {file: (path / file).read_bytes() for file in digests}
+        cubins = {file: (path / file).read_bytes() for file in digests if _is_cubin(file)}
     except (OSError, ValueError, KeyError, TypeError, RecursionError):  # whatever a damaged meta.json can lead to
         return None
-    intact = all(digest(content) == digests[file] for file, content in files.items())
-    return Entry(path, files, meta) if intact else None
+    intact = all(digest(content) == digests[file] for file, content in cubins.items())
+    return Entry(path, cubins, meta) if intact else None
 
 
 def publish(root: Path, folder: str, files: Mapping[str, bytes], meta: Mapping[str, Any]) -> Entry:
@@ -60,9 +63,18 @@ def publish(root: Path, folder: str, files: Mapping[str, bytes], meta: Mapping[s
         for file, content in {**files, META: json.dumps(meta, indent=2, sort_keys=True).encode()}.items():
             (temporary / file).parent.mkdir(parents=True, exist_ok=True)
             (temporary / file).write_bytes(content)
-        return _settle(temporary, root / folder) or Entry(root / folder, dict(files), dict(meta))
+        return _settle(temporary, root / folder) or stored(root / folder, files, meta)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def stored(path: Path | None, files: Mapping[str, bytes], meta: Mapping[str, Any]) -> Entry:
+    """The entry that `files` make."""
+    return Entry(path, {file: content for file, content in files.items() if _is_cubin(file)}, dict(meta))
+
+
+def _is_cubin(file: str) -> bool:
+    return file.endswith(".cubin")
 
 
 def _is_inside(file: str) -> bool:

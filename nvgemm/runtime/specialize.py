@@ -37,13 +37,13 @@ def specialize(kernel: str, constants: Mapping[str, int]) -> Source:
     generated = {"config.cuh": config_header(constants)}
     if "BLOCK_N" in constants:
         generated["wgmma_mma.cuh"] = wgmma_header(constants["BLOCK_N"])
-    files: dict[str, str] = {}
+    folder, files = kernels_dir(), dict[str, str]()
     pending = [f"{kernel}.cu"]
     while pending:
         name = pending.pop()
         if name in files:
             continue
-        files[name] = generated.get(name) or _read(kernels_dir() / name)
+        files[name] = generated.get(name) or _read(folder / name)
         pending.extend(_INCLUDE.findall(files[name]))
     return Source(kernel, dict(sorted(files.items())))
 

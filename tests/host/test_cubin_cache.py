@@ -17,7 +17,8 @@ from nvgemm import settings
 from nvgemm.errors import CacheWarning
 from nvgemm.runtime import cubin_cache, entry
 
-FILES = {"kernel.cubin": b"\x7fELF" * 1000, "kernel.raw.cubin": b"raw", "ptx/wgmma.cuh": b"// text"}
+CUBINS = {"kernel.cubin": b"\x7fELF" * 1000, "kernel.raw.cubin": b"raw"}
+FILES = {**CUBINS, "ptx/wgmma.cuh": b"// text"}
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +40,8 @@ def test_what_is_put_is_found(cache_dir: Path) -> None:
     stored = put()
     assert stored == get()
     assert stored.path == cache_dir / "gemm.k1.nvrtc-13.0"
-    assert stored.files == FILES
+    assert stored.cubins == CUBINS
+    assert (stored.path / "ptx/wgmma.cuh").read_bytes() == FILES["ptx/wgmma.cuh"]
     assert stored.meta["policy"] == "s2e2"
     assert get(key="k2") is None
     assert get(compiler="12.8") is None
@@ -53,7 +55,7 @@ def test_folders_are_private_and_nothing_temporary_stays(cache_dir: Path) -> Non
 
 def test_first_publisher_wins(cache_dir: Path) -> None:
     put()
-    assert put(**{"kernel.cubin": b"other"}).files == FILES
+    assert put(**{"kernel.cubin": b"other"}).cubins == CUBINS
 
 
 def truncate(path: Path) -> None:
@@ -125,8 +127,8 @@ DAMAGE += [no_digests, digests_of_a_wrong_type, meta_is_a_list, file_outside, pl
 def test_damaged_entry_is_a_miss_and_is_replaced(cache_dir: Path, damage) -> None:
     damage(put().path)
     assert get() is None
-    assert put().files == FILES
-    assert get().files == FILES
+    assert put().cubins == CUBINS
+    assert get().cubins == CUBINS
     assert not list(cache_dir.glob(".tmp-*"))
 
 
@@ -196,7 +198,7 @@ def test_disk_full_while_writing(cache_dir: Path, monkeypatch: pytest.MonkeyPatc
     with pytest.warns(CacheWarning, match="No space left"):
         assert put().path is None
     assert os.listdir(cache_dir) == []
-    assert get().files == FILES
+    assert get().cubins == CUBINS
 
 
 def test_leftovers_of_killed_writers_are_swept(cache_dir: Path) -> None:
@@ -230,8 +232,8 @@ def race(folder: str, rounds: int, barrier) -> None:
     for number in range(rounds):
         barrier.wait(timeout=20)
         key = f"r{number}"
-        assert put(key=key).files == FILES
-        assert get(key=key).files == FILES
+        assert put(key=key).cubins == CUBINS
+        assert get(key=key).cubins == CUBINS
 
 
 @pytest.mark.parametrize("start", ["empty", "torn"])
