@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from nvgemm.quantize import transform_sf_into_required_layout as transform_sf_into_required_layout
     from nvgemm.runtime.arrays import ArrayView as ArrayView
     from nvgemm.runtime.memory import Array as Array
+    from nvgemm.runtime.sm_limit import get_num_sms as get_num_sms
+    from nvgemm.runtime.sm_limit import set_num_sms as set_num_sms
 
 __version__ = "0.1.0"
 
@@ -46,6 +48,8 @@ _HOME = {
     "transform_sf_into_required_layout": "quantize",
     "get_mn_major_tma_aligned_tensor": "quantize",
     "get_tma_aligned_size": "quantize",
+    "set_num_sms": "runtime.sm_limit",
+    "get_num_sms": "runtime.sm_limit",
     "Array": "runtime.memory",
     "ArrayView": "runtime.arrays",
 }

@@ -12,7 +12,7 @@ from nvgemm.choice.pointers import NAMES
 from nvgemm.choice.problem import GRANULARITY, Problem, ceil_div, row_stride, sfa_stride
 from nvgemm.errors import PerformanceWarning
 from nvgemm.quantize import transpose
-from nvgemm.runtime import driver, memory, streams
+from nvgemm.runtime import driver, memory, sm_limit, streams
 from nvgemm.runtime.allocation import refuse_capture
 from nvgemm.runtime.arrays import ArrayView, view
 from nvgemm.runtime.dense_kernel import DenseKernel, Launch, dense_kernel, load_dense_kernel, transposed_scales
@@ -41,7 +41,7 @@ class Prepared(NamedTuple):
 
 
 def admit(
-    objects: Sequence[Any], recipe: tuple[int, int, int] | None, stream: Any
+    objects: Sequence[Any], recipe: tuple[int, int, int] | None, stream: Any, num_sms: int | None
 ) -> tuple[Problem, Operands, int, Any]:
     """The problem that the caller's arrays pose, their views, the stream's handle, and D.
 
@@ -50,6 +50,8 @@ def admit(
     views = [None if x is None else view(x, name) for x, name in zip(objects, NAMES, strict=True)]
     problem = checks.dense(*views, recipe=recipe)  # type: ignore[misc, arg-type]
     handle = streams.resolve(stream, views, objects)
+    if num_sms is not None:
+        sm_limit.within(views[0].device, sm_limit.check(num_sms))  # type: ignore[union-attr]
     d = objects[4]
     if d is None:
         a = views[0]
@@ -60,14 +62,14 @@ def admit(
     return problem, tuple(views), handle, d  # type: ignore[return-value]
 
 
-def prepare(problem: Problem, operands: Operands, stream: int, stacklevel: int) -> Prepared:
+def prepare(problem: Problem, operands: Operands, stream: int, num_sms: int | None, stacklevel: int) -> Prepared:
     """Choose, build, load and bind, each where it has not been done before.
 
     `stacklevel`: frames from this one up to the user's, which a warning names; 1 is this one.
     """
     if not problem.m * problem.n * problem.k:
         return Prepared(operands)
-    kernel = ready_kernel(problem, operands[0].device, stream)
+    kernel = ready_kernel(problem, operands[0].device, stream, num_sms)
     if problem.sfa_mn_major:
         return Prepared(operands, kernel, kernel.bind(*operands))
     sfa = operands[1]
@@ -80,14 +82,14 @@ def prepare(problem: Problem, operands: Operands, stream: int, stacklevel: int) 
     return Prepared(operands, kernel, None, transpose(sfa, stream))
 
 
-def ready_kernel(problem: Problem, device: int, stream: int) -> DenseKernel:
+def ready_kernel(problem: Problem, device: int, stream: int, num_sms: int | None) -> DenseKernel:
     """The loaded kernel for `problem`; it is never built or loaded inside a capture."""
-    kernel = dense_kernel(problem, device, settings.sass)
+    kernel = dense_kernel(problem, device, settings.sass, num_sms)
     if kernel is None:
         driver.require_hopper(device)
         with driver.context(device):
             refuse_capture(stream, "its kernel would have to be built or loaded", "call once before the capture")
-        kernel = load_dense_kernel(problem, device, settings.sass)
+        kernel = load_dense_kernel(problem, device, settings.sass, num_sms)
     return kernel
 
 

@@ -11,7 +11,7 @@ from nvgemm.choice.heuristic import Model, select_config
 from nvgemm.choice.pointers import NAMES
 from nvgemm.choice.problem import Problem
 from nvgemm.dense import Prepared, admit, prepare
-from nvgemm.runtime import streams
+from nvgemm.runtime import sm_limit, streams
 from nvgemm.runtime.arrays import ArrayView, fingerprint
 from nvgemm.runtime.build import Cubin
 from nvgemm.runtime.dense_kernel import Launch, build_config
@@ -30,6 +30,7 @@ def fp8_gemm_nt(
     *,
     recipe: tuple[int, int, int] | None = checks.RECIPE_1D2D,
     stream: Any = None,
+    num_sms: int | None = None,
 ) -> Any:
     """Multiply: ``d[m, n] = Σ_k a[m, k]·sfa[m, k//128] · b[n, k]·sfb[n//128, k//128]``.
 
@@ -50,6 +51,8 @@ def fp8_gemm_nt(
         ``(1, 128, 128)``: rows of A, rows of B, and elements of K to a scale.
     stream : int or stream object, optional
         Default: the current stream of the library that `a`'s data belongs to.
+    num_sms : int, optional
+        SMs to take at most, 1 to the device's; odd numbers too. Default: what `set_num_sms` set, else all.
 
     Returns
     -------
@@ -71,15 +74,17 @@ def fp8_gemm_nt(
     go through as IEEE 754 says. The same inputs and configuration give the same bits.
     """
     objects = (*checks.pair(a, "a"), *checks.pair(b, "b"), d)
+    if num_sms is None:
+        num_sms = sm_limit.limit
     if d is None:  # allocated here, so another one in each call: not to be remembered
-        return _launch(objects, recipe, stream)[1]
-    seen = (fingerprint(objects, NAMES), recipe and tuple(recipe), settings.sass)
+        return _launch(objects, recipe, stream, num_sms)[1]
+    seen = (fingerprint(objects, NAMES), recipe and tuple(recipe), settings.sass, num_sms)
     known = _known.get(seen)
     if known is not None:
         launch, ordering = known
         launch(streams.resolve(stream, ordering, objects))
         return d
-    prepared, d = _launch(objects, recipe, stream)
+    prepared, d = _launch(objects, recipe, stream, num_sms)
     if prepared.bound is not None:
         if len(_known) >= _MAX_KNOWN:
             _known.clear()
@@ -87,10 +92,12 @@ def fp8_gemm_nt(
     return d
 
 
-def _launch(objects: Sequence[Any], recipe: tuple[int, int, int] | None, stream: Any) -> tuple[Prepared, Any]:
+def _launch(
+    objects: Sequence[Any], recipe: tuple[int, int, int] | None, stream: Any, num_sms: int | None
+) -> tuple[Prepared, Any]:
     """The straight line, step by step; what was launched, and D."""
-    problem, operands, handle, d = admit(objects, recipe, stream)
-    prepared = prepare(problem, operands, handle, stacklevel=4)
+    problem, operands, handle, d = admit(objects, recipe, stream, num_sms)
+    prepared = prepare(problem, operands, handle, num_sms, stacklevel=4)
     prepared.launch(handle)
     return prepared, d
 

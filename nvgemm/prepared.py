@@ -9,6 +9,7 @@ from nvgemm.choice import checks
 from nvgemm.choice.config import GemmConfig
 from nvgemm.dense import admit, prepare, scale_bytes
 from nvgemm.explain import describe
+from nvgemm.runtime import sm_limit
 
 
 def plan(
@@ -18,13 +19,14 @@ def plan(
     *,
     recipe: tuple[int, int, int] | None = checks.RECIPE_1D2D,
     stream: Any = None,
+    num_sms: int | None = None,
 ) -> Plan:
-    """Prepare ``fp8_gemm_nt(a, b, d, recipe=recipe, stream=stream)`` without launching it.
+    """Prepare ``fp8_gemm_nt(a, b, d, recipe=recipe, stream=stream, num_sms=num_sms)`` without launching it.
 
-    Shapes, dtypes, layouts and errors are those of `fp8_gemm_nt`. The stream is resolved now: calling the plan launches
-    on it, whatever is current then.
+    Shapes, dtypes, layouts and errors are those of `fp8_gemm_nt`. The stream and the number of SMs are resolved now:
+    calling the plan launches on these, whatever is current or set then.
     """
-    return Plan(a, b, d, recipe, stream)
+    return Plan(a, b, d, recipe, stream, sm_limit.limit if num_sms is None else num_sms)
 
 
 class Plan:
@@ -41,16 +43,18 @@ class Plan:
         Scratch that each launch uses, for scales of A that must be transposed.
     """
 
-    def __init__(self, a: Any, b: Any, d: Any, recipe: tuple[int, int, int] | None, stream: Any) -> None:
-        self._recipe, self._stream = recipe, stream
+    def __init__(
+        self, a: Any, b: Any, d: Any, recipe: tuple[int, int, int] | None, stream: Any, num_sms: int | None
+    ) -> None:
+        self._recipe, self._stream, self._num_sms = recipe, stream, num_sms
         self._bind(a, b, d, stacklevel=5)
 
     def _bind(self, a: Any, b: Any, d: Any, stacklevel: int) -> None:
         """`stacklevel`: as in `prepare`."""
         objects = (*checks.pair(a, "a"), *checks.pair(b, "b"), d)
-        problem, operands, handle, d = admit(objects, self._recipe, self._stream)
+        problem, operands, handle, d = admit(objects, self._recipe, self._stream, self._num_sms)
         # The last step that can fail: nothing has changed before.
-        self._prepared = prepare(problem, operands, handle, stacklevel)
+        self._prepared = prepare(problem, operands, handle, self._num_sms, stacklevel)
         self.a, self.b, self.d, self.problem, self.stream = a, b, d, problem, handle
 
     def __call__(self, *, a: Any = None, b: Any = None, d: Any = None) -> Any:

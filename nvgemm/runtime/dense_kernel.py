@@ -9,7 +9,7 @@ from functools import lru_cache, partial
 from nvgemm.choice.config import BLOCK_K, GemmConfig
 from nvgemm.choice.heuristic import H100_CLOCK, Model, select_config
 from nvgemm.choice.problem import Problem, ceil_div, k_block_stride, row_stride, sfa_stride
-from nvgemm.runtime import driver, tensor_map
+from nvgemm.runtime import driver, sm_limit, tensor_map
 from nvgemm.runtime.array_view import ArrayView
 from nvgemm.runtime.build import Cubin, build
 from nvgemm.runtime.kernel import Arguments, load
@@ -81,21 +81,21 @@ def model(device: driver.Device) -> Model:
     return Model(num_sms=device.num_sms, dram_bytes_per_clock=device.memory_bandwidth / H100_CLOCK)
 
 
-_kernels: dict[tuple[Problem, int, str], DenseKernel] = {}
-_loaded: dict[tuple[GemmConfig, str, int], DenseKernel] = {}
+_kernels: dict[tuple[Problem, int, str, int | None], DenseKernel] = {}
+_loaded: dict[tuple[GemmConfig, str, driver.Device], DenseKernel] = {}
 
 
-def dense_kernel(problem: Problem, ordinal: int, policy: str) -> DenseKernel | None:
-    """The kernel for `problem`, if it is loaded already."""
-    return _kernels.get((problem, ordinal, policy))
+def dense_kernel(problem: Problem, ordinal: int, policy: str, num_sms: int | None) -> DenseKernel | None:
+    """The kernel for `problem` on `num_sms` SMs, if it is loaded already."""
+    return _kernels.get((problem, ordinal, policy, num_sms))
 
 
-def load_dense_kernel(problem: Problem, ordinal: int, policy: str) -> DenseKernel:
+def load_dense_kernel(problem: Problem, ordinal: int, policy: str, num_sms: int | None) -> DenseKernel:
     """Choose, build and load the kernel for `problem`, each only where it has not been done before."""
-    device = driver.require_hopper(ordinal)
+    device = sm_limit.within(ordinal, num_sms)
     config = select_config(problem, model(device))
-    loaded = _loaded.get((config, policy, ordinal))
+    loaded = _loaded.get((config, policy, device))
     if loaded is None:
-        loaded = _loaded[config, policy, ordinal] = DenseKernel(config, policy, device)
-    _kernels[problem, ordinal, policy] = loaded
+        loaded = _loaded[config, policy, device] = DenseKernel(config, policy, device)
+    _kernels[problem, ordinal, policy, num_sms] = loaded
     return loaded

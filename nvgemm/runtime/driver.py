@@ -10,6 +10,7 @@ from typing import Any
 from nvgemm.errors import CudaError, UnsupportedDeviceError
 
 _NO_DEVICE = 100  # CUDA_ERROR_NO_DEVICE
+_INVALID_CONTEXT = 201  # CUDA_ERROR_INVALID_CONTEXT: none is current
 _CAPTURE_IMPLICIT = 906  # CUDA_ERROR_STREAM_CAPTURE_IMPLICIT: the legacy stream, while another one captures
 
 
@@ -93,6 +94,15 @@ def driver_version() -> tuple[int, int]:
 def device_count() -> int:
     """GPUs that this process sees."""
     return int(check(cuda().cuDeviceGetCount(), "cuDeviceGetCount"))
+
+
+def current_device() -> int:
+    """Ordinal of the calling thread's device: of its current context, 0 where it has none yet."""
+    status, handle = cuda().cuCtxGetDevice()
+    if int(status) == _INVALID_CONTEXT:
+        return 0
+    check((status,), "cuCtxGetDevice")
+    return int(handle)
 
 
 @lru_cache(maxsize=64)

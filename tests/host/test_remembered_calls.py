@@ -11,7 +11,7 @@ import pytest
 from nvgemm import PerformanceWarning, dense, gemm, prepared
 from nvgemm.choice.heuristic import select_config
 from nvgemm.choice.problem import Problem
-from nvgemm.runtime import arrays, driver
+from nvgemm.runtime import arrays, driver, sm_limit
 from nvgemm.runtime.array_view import ArrayView
 
 M, N, K = 64, 576, 2048
@@ -48,7 +48,7 @@ def kernel(monkeypatch) -> Kernel:
     made = Kernel()
     monkeypatch.setattr(driver, "context", NoContext)
     monkeypatch.setattr(driver, "require_hopper", lambda ordinal: None)
-    monkeypatch.setattr(dense, "ready_kernel", lambda problem, device, stream: made)
+    monkeypatch.setattr(dense, "ready_kernel", lambda problem, device, stream, num_sms: made)
     monkeypatch.setattr(gemm, "_known", {})
     return made
 
@@ -63,6 +63,24 @@ def test_another_pointer_is_another_call(kernel):
     for ptr in (6 << 20, 7 << 20, 6 << 20):
         gemm.fp8_gemm_nt(A, B, result(ptr))
     assert [ptr for ptr, _ in kernel.launched] == [6 << 20, 7 << 20, 6 << 20]
+
+
+def test_another_number_of_sms_is_another_call(kernel, monkeypatch):
+    monkeypatch.setattr(sm_limit, "within", lambda ordinal, num_sms: None)
+    d = result(6 << 20)
+    for num_sms in (None, 8, 9, 8, None):
+        gemm.fp8_gemm_nt(A, B, d, num_sms=num_sms)
+    assert len(kernel.bound) == 3
+    monkeypatch.setattr(sm_limit, "limit", 9)
+    gemm.fp8_gemm_nt(A, B, d)
+    assert (len(kernel.bound), len(kernel.launched)) == (3, 6)
+
+
+@pytest.mark.parametrize("num_sms", [0, 2.0])
+def test_no_number_of_sms_is_refused_before_anything(kernel, num_sms):
+    with pytest.raises((ValueError, TypeError), match="num_sms: expected"):
+        gemm.fp8_gemm_nt(A, B, result(6 << 20), num_sms=num_sms)
+    assert not kernel.bound
 
 
 def test_a_cupy_array_is_known_by_all_that_its_view_reads():

@@ -1,0 +1,52 @@
+"""How many SMs a product takes: set for all calls, named in one, and refused where it is no such number."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+import nvgemm
+from nvgemm.runtime import driver, sm_limit
+
+H100 = driver.Device(0, "H100", (9, 0), 132, 1_980_000, 50 << 20, 3_350_000_000_000, 232_448)
+
+
+@pytest.fixture(autouse=True)
+def no_limit(monkeypatch):
+    monkeypatch.setattr(sm_limit, "limit", None)
+    monkeypatch.setattr(driver, "require_hopper", lambda ordinal: H100)
+    monkeypatch.setattr(driver, "device", lambda ordinal: H100)
+    monkeypatch.setattr(driver, "current_device", lambda: 0)
+
+
+def test_what_is_set_is_read_and_given_back():
+    assert nvgemm.get_num_sms() == 132
+    nvgemm.set_num_sms(77)
+    assert nvgemm.get_num_sms() == 77
+    nvgemm.set_num_sms(None)
+    assert nvgemm.get_num_sms() == 132
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "text"),
+    [
+        (0, ValueError, "1 or more, got 0"),
+        (-2, ValueError, "got -2"),
+        (True, ValueError, "got True"),
+        (1.5, TypeError, "expected an int or None, got 1.5"),
+        ("8", TypeError, "got '8'"),
+    ],
+)
+def test_what_is_no_number_of_sms_is_refused_and_changes_nothing(value, error, text):
+    nvgemm.set_num_sms(5)
+    with pytest.raises(error, match=rf"num_sms: .*{text}"):
+        nvgemm.set_num_sms(value)
+    assert nvgemm.get_num_sms() == 5
+
+
+def test_a_device_is_taken_whole_or_in_part():
+    assert sm_limit.within(0, None) is H100
+    assert sm_limit.within(0, 131) == dataclasses.replace(H100, num_sms=131)
+    with pytest.raises(ValueError, match=r"num_sms: 133 is more than the 132 SMs of device 0 \(H100\)"):
+        sm_limit.within(0, 133)
