@@ -17,8 +17,7 @@ from nvgemm.errors import CompileError, SassError, SassWarning
 from nvgemm.runtime import cubin_cache, nvrtc
 from nvgemm.runtime.entry import Entry
 from nvgemm.runtime.specialize import Source, specialize
-from nvgemm.sass.policy import PATCHER_VERSION, apply, parse
-from nvgemm.sass.verify import verify
+from nvgemm.sass import PATCHER_VERSION
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +58,13 @@ def build(kernel: str, constants: Mapping[str, int], policy: str = "asis") -> Cu
     ValueError
         `policy` is no policy's name.
     """
-    parse(policy)
     source = specialize(kernel, constants)
     key = _key(source, policy)
     entry = cubin_cache.get(kernel, key, _preferred_compiler())
     if entry is None:
+        from nvgemm.sass.policy import parse  # a hit needs no patcher, which takes 9 ms to import
+
+        parse(policy)
         if settings.compile == "never":
             raise CompileError(f"{kernel}: no cubin is cached for {dict(constants)}, and NVGEMM_COMPILE is 'never'")
         entry = _compile(source, key, dict(constants), policy)
@@ -119,6 +120,9 @@ def _tell(meta: Mapping[str, Any], source: Source) -> None:
 
 def _patch(raw: bytes, policy: str) -> tuple[bytes, int, str | None]:
     """The patched image and how many control words differ; or the raw one, and why the verifier refuses the patch."""
+    from nvgemm.sass.policy import apply
+    from nvgemm.sass.verify import verify
+
     image = apply(raw, policy)
     try:
         return image, verify(raw, image, policy).changed, None

@@ -3,3 +3,6 @@
 `policy.apply` patches, `verify.verify` proves the patch harmless relative to the published model of the pipeline,
 `report` shows it.
 """
+
+PATCHER_VERSION = 1
+"""Part of every cache key: raised whenever the same policy name may give other bytes."""

@@ -38,9 +38,6 @@ from nvgemm.sass.cubin import INSTRUCTION_BYTES, Function, functions
 from nvgemm.sass.flow import branch_targets, ends_block, read_soon
 from nvgemm.sass.runs import runs
 
-PATCHER_VERSION = 1
-"""Part of every cache key: raised whenever the same policy name may give other bytes."""
-
 _PATTERN = r"(?:s(?P<stall>\d{1,2}))?e(?P<period>\d{1,3})(?:p(?P<phase>\d{1,3}))?"
 _WINDOW = r"hd(?P<head>\d{1,3})|tl(?P<tail>\d{1,3})|(?P<part>\d{1,2})_(?P<whole>\d{1,2})"
 _NAME = re.compile(rf"(?:{_PATTERN})?(?:(?:(?<=[0-9])-|^)(?:{_WINDOW}))?")

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from nvgemm.sass import PATCHER_VERSION
 from nvgemm.sass.control import Instruction, instructions
 from nvgemm.sass.cubin import INSTRUCTION_BYTES, functions
 from nvgemm.sass.opcodes import as_text as instruction_text
-from nvgemm.sass.policy import PATCHER_VERSION
 from nvgemm.sass.runs import Run, runs
 from nvgemm.sass.verify import verify
 

@@ -15,7 +15,8 @@ from nvgemm.runtime import build as module
 from nvgemm.runtime import cubin_cache, nvrtc, specialize
 from nvgemm.runtime.build import Cubin, build
 from nvgemm.runtime.sources import kernels_dir
-from nvgemm.sass import policy
+from nvgemm.sass import PATCHER_VERSION
+from nvgemm.sass import verify as verifier
 
 SMALL = ("transpose_scales", {"ROWS_CONTIGUOUS": True})  # compiles in a tenth of a second
 LARGE = ("fp8_gemm", select_config(Problem(4096, 4096, 512, True)).constants())
@@ -82,7 +83,7 @@ def other_options(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
 
 
 def newer_patcher(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    monkeypatch.setattr(module, "PATCHER_VERSION", policy.PATCHER_VERSION + 1)
+    monkeypatch.setattr(module, "PATCHER_VERSION", PATCHER_VERSION + 1)
 
 
 @pytest.mark.parametrize("change", [edit_a_header, edit_the_kernel, other_options, newer_patcher])
@@ -162,7 +163,7 @@ def test_a_refused_patch_leaves_the_compilers_cubin(monkeypatch):
     def refuse(*_: object) -> None:
         raise SassError("register 7 is read too early", rule=7, index=12)
 
-    monkeypatch.setattr(module, "verify", refuse)
+    monkeypatch.setattr(verifier, "verify", refuse)
     with pytest.warns(SassWarning, match="fp8_gemm: policy s2e2 is not applied, rule 7: register 7 is read too early"):
         cubin = build(*LARGE, policy="s2e2")
     assert cubin.image == cubin.raw

@@ -7,7 +7,7 @@ from sass_compile import promotion_cubin
 from sass_handmade import EXIT, NOP, WARPGROUP, cubin, promotion
 
 from nvgemm.errors import SassError
-from nvgemm.sass import policy, report
+from nvgemm.sass import PATCHER_VERSION, policy, report
 
 WORDS = [WARPGROUP, *promotion(8), NOP, *promotion(8)[4:], *[NOP] * 8, EXIT]
 TWICE = [WARPGROUP, *promotion(8), *[NOP] * 8, WARPGROUP, *promotion(8), *[NOP] * 8, EXIT]
@@ -53,7 +53,7 @@ def test_a_real_cubin() -> None:
     assert kernel["changed"] == content["summary"]["changed"]
     assert sum(line["changed"] for run in kernel["runs"] for line in run["lines"]) == kernel["changed"]
     assert kernel["after"]["yields"] - kernel["before"]["yields"] == -content["summary"]["yields_cleared"]
-    assert content["patcher_version"] == policy.PATCHER_VERSION
+    assert content["patcher_version"] == PATCHER_VERSION
     text = report.as_text(raw, patched, "s2e2")
     assert " instructions, 168 registers\n" in text
     assert "no promotion runs, nothing to patch" in text  # the second kernel
