@@ -8,7 +8,7 @@ import sys
 import time
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,8 @@ class Cubin:
         of compiling and patching.
     files : dict
         Every source text by include name, as compiled.
+    is_new : bool
+        This very build compiled it; it was not in the cache.
     """
 
     image: bytes
@@ -46,6 +48,7 @@ class Cubin:
     path: Path | None
     meta: dict[str, Any]
     files: dict[str, bytes]
+    is_new: bool = field(default=False, compare=False)
 
 
 def build(kernel: str, constants: Mapping[str, int], policy: str = "asis") -> Cubin:
@@ -61,6 +64,7 @@ def build(kernel: str, constants: Mapping[str, int], policy: str = "asis") -> Cu
     source = specialize(kernel, constants)
     key = _key(source, policy)
     entry = cubin_cache.get(kernel, key, _preferred_compiler())
+    is_new = entry is None
     if entry is None:
         from nvgemm.sass.policy import parse  # a hit needs no patcher, which takes 9 ms to import
 
@@ -68,7 +72,7 @@ def build(kernel: str, constants: Mapping[str, int], policy: str = "asis") -> Cu
         if settings.compile == "never":
             raise CompileError(f"{kernel}: no cubin is cached for {dict(constants)}, and NVGEMM_COMPILE is 'never'")
         entry = _compile(source, key, dict(constants), policy)
-    return _cubin(source, entry)
+    return _cubin(source, entry, is_new)
 
 
 def _preferred_compiler() -> str | None:
@@ -135,9 +139,9 @@ def _texts(source: Source) -> dict[str, bytes]:
     return {"kernel.cu": source.text.encode(), **{name: text.encode() for name, text in source.headers.items()}}
 
 
-def _cubin(source: Source, entry: Entry) -> Cubin:
+def _cubin(source: Source, entry: Entry, is_new: bool) -> Cubin:
     if refusal := entry.meta.get("refusal"):
         text = f"{source.kernel}: policy {entry.meta['policy']} is not applied, {refusal}"
         warnings.warn(text, SassWarning, stacklevel=3)
     image, raw = entry.cubins["kernel.cubin"], entry.cubins["kernel.raw.cubin"]
-    return Cubin(image, raw, source.kernel, entry.path, entry.meta, _texts(source))
+    return Cubin(image, raw, source.kernel, entry.path, entry.meta, _texts(source), is_new)

@@ -9,7 +9,7 @@ from functools import lru_cache, partial
 from nvgemm.choice.config import BLOCK_K, GemmConfig
 from nvgemm.choice.heuristic import H100_CLOCK, Model, select_config
 from nvgemm.choice.problem import Problem, ceil_div, k_block_stride, row_stride, sfa_stride
-from nvgemm.runtime import driver, sm_limit, tensor_map
+from nvgemm.runtime import compile_hint, driver, sm_limit, tensor_map
 from nvgemm.runtime.array_view import ArrayView
 from nvgemm.runtime.build import Cubin, build
 from nvgemm.runtime.kernel import Arguments, load
@@ -44,6 +44,8 @@ class DenseKernel:
         self.config, self.device = config, device
         self.cubin = build_config(config, policy)
         self.kernel = load(self.cubin, device.ordinal, config.shared_bytes)
+        if self.cubin.is_new:
+            compile_hint.tell(self.cubin)
         self.bind = lru_cache(maxsize=4096)(self._bind)
 
     def _bind(self, a: ArrayView, sfa: ArrayView, b: ArrayView, sfb: ArrayView, d: ArrayView) -> Launch:

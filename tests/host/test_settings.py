@@ -24,19 +24,25 @@ def read_with(**variables: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("variables", [{}, dict.fromkeys(settings.VARIABLES.values(), "")])
 def test_defaults_also_for_empty_variables(variables: dict[str, str]) -> None:
-    expected = dict(cache_dir=None, bundle_dir=None, compile="auto", sass="tuned", nvrtc=None, debug=0)
+    expected = dict(cache_dir=None, bundle_dir=None, compile="auto", sass="tuned", nvrtc=None, hints=True, debug=0)
     assert eval(read_with(**variables).stdout) == expected
 
 
 def test_each_variable_is_read() -> None:
     values = dict(cache_dir="/c", bundle_dir="/b", compile="never", sass="s2e2", nvrtc="12.8")
     given = {settings.VARIABLES[name]: value for name, value in values.items()}
-    assert eval(read_with(**given, NVGEMM_DEBUG="2").stdout) == {**values, "debug": 2}
+    assert eval(read_with(**given, NVGEMM_HINTS="0", NVGEMM_DEBUG="2").stdout) == {**values, "hints": False, "debug": 2}
 
 
 @pytest.mark.parametrize(
     ("variable", "value"),
-    [("NVGEMM_COMPILE", "sometimes"), ("NVGEMM_DEBUG", "3"), ("NVGEMM_DEBUG", "on"), ("NVGEMM_SASS", "a b")],
+    [
+        ("NVGEMM_COMPILE", "sometimes"),
+        ("NVGEMM_DEBUG", "3"),
+        ("NVGEMM_DEBUG", "on"),
+        ("NVGEMM_HINTS", "no"),
+        ("NVGEMM_SASS", "a b"),
+    ],
 )
 def test_unknown_value_names_the_variable(variable: str, value: str) -> None:
     result = read_with(**{variable: value})
