@@ -63,7 +63,7 @@ def fp8_gemm_nt(
     ------
     ValueError, TypeError
         An operand cannot be used; nothing has been launched.
-    UnsupportedDeviceError, CompileError, CudaError
+    UnsupportedDeviceError, CompileError, DriverTooOldError, CudaError
         The device is no Hopper GPU, the kernel cannot be built, or the driver refuses it.
     RuntimeError
         The stream captures a graph, and this call would have to compile, load or allocate.

@@ -23,24 +23,53 @@ def plan(
 ) -> Plan:
     """Prepare ``fp8_gemm_nt(a, b, d, recipe=recipe, stream=stream, num_sms=num_sms)`` without launching it.
 
-    Shapes, dtypes, layouts and errors are those of `fp8_gemm_nt`. The stream and the number of SMs are resolved now:
-    calling the plan launches on these, whatever is current or set then.
+    Layouts and other conditions are those of `fp8_gemm_nt`. The stream and the number of SMs are resolved now: calling
+    the plan launches on these, whatever is current or set then.
+
+    Parameters
+    ----------
+    a : (data, scales)
+        FP8 E4M3 [M, K] and FP32 [M, ceil(K/128)].
+    b : (data, scales)
+        FP8 E4M3 [N, K] and FP32 [ceil(N/128), ceil(K/128)].
+    d : device array, optional
+        BF16 [M, N]; allocated now where it is not given.
+    recipe, stream, num_sms
+        As in `fp8_gemm_nt`.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    ValueError, TypeError, UnsupportedDeviceError, CompileError, DriverTooOldError, CudaError, RuntimeError
+        As `fp8_gemm_nt`; nothing has been launched.
     """
     return Plan(a, b, d, recipe, stream, sm_limit.limit if num_sms is None else num_sms)
 
 
 class Plan:
-    """One prepared product. Calling it launches; it keeps its operands alive.
+    """One prepared product, made by `plan`. Calling it launches; it keeps its operands alive.
 
     Attributes
     ----------
+    a, b : (data, scales)
+        FP8 E4M3 [M, K] and [N, K] with their FP32 scales.
     d : device array
         The result, BF16 [M, N].
+    stream : int
+        Handle of the stream that it launches on.
     problem : Problem
     config : GemmConfig or None
         None where there is nothing to multiply (a size is 0).
     workspace_bytes : int
         Scratch that each launch uses, for scales of A that must be transposed.
+
+    Raises
+    ------
+    ValueError, TypeError, UnsupportedDeviceError, CompileError, DriverTooOldError, CudaError, RuntimeError
+        As `plan`, while it is made.
     """
 
     def __init__(
@@ -58,7 +87,27 @@ class Plan:
         self.a, self.b, self.d, self.problem, self.stream = a, b, d, problem, handle
 
     def __call__(self, *, a: Any = None, b: Any = None, d: Any = None) -> Any:
-        """Launch, after taking other operands where they are given; these are checked as in `plan`. Returns `d`."""
+        """Launch, after taking other operands where they are given.
+
+        Parameters
+        ----------
+        a, b : (data, scales), optional
+            FP8 E4M3 [M, K] and [N, K] with their FP32 scales, checked as in `plan`; another M, N or K is good too.
+        d : device array, optional
+            BF16 [M, N]. It must fit: a result is not allocated again.
+
+        Returns
+        -------
+        device array
+            `d`, written in the order of the plan's stream.
+
+        Raises
+        ------
+        ValueError, TypeError, UnsupportedDeviceError, CompileError, DriverTooOldError, RuntimeError
+            As `fp8_gemm_nt`, where operands are given; nothing has been launched, and the plan is as it was.
+        CudaError, RuntimeError
+            The driver refuses the launch, or the stream captures a graph and scratch would have to be allocated.
+        """
         if a is not None or b is not None or d is not None:
             self._bind(
                 self.a if a is None else a,

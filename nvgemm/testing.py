@@ -42,6 +42,11 @@ def calc_diff(x: Any, y: Any) -> float:
     """1 − 2⟨x, y⟩ / (⟨x, x⟩ + ⟨y, y⟩) in FP64: half the squared relative error. 0 for empty or all-zero arrays.
 
     The measure of DeepGEMM's tests (``deep_gemm.testing.calc_diff``).
+
+    Parameters
+    ----------
+    x, y : array_like, [...]
+        On the host, of one shape and any real dtype, BF16 as ``ml_dtypes.bfloat16``.
     """
     x, y = _fp64(x), _fp64(y)
     total = float((x * x + y * y).sum())
@@ -49,14 +54,32 @@ def calc_diff(x: Any, y: Any) -> float:
 
 
 def relative_frobenius(d: Any, ref: Any) -> float:
-    """‖d − ref‖ / ‖ref‖ in FP64; 0 where both are zero, infinity where only `ref` is."""
+    """‖d − ref‖ / ‖ref‖ in FP64; 0 where both are zero, infinity where only `ref` is.
+
+    Parameters
+    ----------
+    d, ref : array_like, [...]
+        On the host, of one shape and any real dtype, BF16 as ``ml_dtypes.bfloat16``.
+    """
     d, ref = _fp64(d), _fp64(ref)
     error, size = float(((d - ref) ** 2).sum()), float((ref**2).sum())
     return math.sqrt(error / size) if size else math.inf if error else 0.0
 
 
 def element_bound(ref: Any, abs_sum: Any, *, blocks: int = 1) -> NDArray[Any]:
-    """How far each element of a BF16 product may be from `ref`; the module's text derives it."""
+    """How far each element of a BF16 product may be from `ref`; the module's text derives it.
+
+    Parameters
+    ----------
+    ref, abs_sum : array_like, [M, N]
+        The product and Σ|a·b| of the dequantised operands, FP64, as in `assert_close`.
+    blocks : int
+        As in `assert_close`.
+
+    Returns
+    -------
+    ndarray of float64, [M, N]
+    """
     return (_ROUNDING + _COHERENT) * abs(_fp64(ref)) + _INCOHERENT / math.sqrt(blocks) * _fp64(abs_sum)
 
 
@@ -70,7 +93,7 @@ def assert_close(d: Any, ref: Any, abs_sum: Any, *, blocks: int = 1) -> None:
     ref : array_like, [M, N]
         The product in FP64 of the dequantised operands, such as `nvgemm.reference.gemm`.
     abs_sum : array_like, [M, N]
-        Σ|a·b| of the dequantised operands, such as `nvgemm.reference.absolute_gemm`.
+        Σ|a·b| in FP64 of the dequantised operands, such as `nvgemm.reference.absolute_gemm`.
     blocks : int
         ceil(K/128) where magnitudes are alike all along K, as in random normal data: a tighter bound. 1 suits any.
 

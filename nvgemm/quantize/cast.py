@@ -44,6 +44,10 @@ def per_token_cast_to_fp8(x: Any, *, use_ue8m0: bool = False, stream: Any = None
     ------
     TypeError, ValueError
         `x` is no such array.
+    UnsupportedDeviceError, CompileError, DriverTooOldError, CudaError
+        The device is no Hopper GPU, the kernel cannot be built, or the driver refuses it.
+    RuntimeError
+        The stream captures a graph, and this call would have to load or allocate.
 
     Notes
     -----
@@ -65,14 +69,30 @@ def per_token_cast_to_fp8(x: Any, *, use_ue8m0: bool = False, stream: Any = None
 def per_block_cast_to_fp8(x: Any, *, use_ue8m0: bool = False, stream: Any = None) -> Quantized:
     """Quantise weights: one scale for each 128×128 block, the last ones of a side smaller.
 
+    The arithmetic of a block, NaN and infinities included, is that of `per_token_cast_to_fp8`.
+
+    Parameters
+    ----------
+    x : device array, [N, K]
+        FP32, FP16 or BF16; K contiguous and a multiple of 16, any row stride. The product needs N % 8 == 0.
+    use_ue8m0 : bool
+        Round each scale up to a power of two.
+    stream : int or stream object, optional
+        Default: the current stream of the library that `x` belongs to.
+
     Returns
     -------
     Quantized
-        data E4M3 [N, K], C-contiguous; scales FP32 [ceil(N/128), ceil(K/128)], C-contiguous.
+        From the library of `x`. data E4M3 [N, K], C-contiguous; scales FP32 [ceil(N/128), ceil(K/128)], C-contiguous.
 
-    See Also
-    --------
-    per_token_cast_to_fp8 : arithmetic, arguments and errors are the same.
+    Raises
+    ------
+    TypeError, ValueError
+        `x` is no such array.
+    UnsupportedDeviceError, CompileError, DriverTooOldError, CudaError
+        The device is no Hopper GPU, the kernel cannot be built, or the driver refuses it.
+    RuntimeError
+        The stream captures a graph, and this call would have to load or allocate.
     """
     source = view(x, "x")
     n, k = checks.per_block(source)

@@ -32,6 +32,13 @@ class Quantized(NamedTuple):
         """Values that the codes and scales stand for: FP32 [rows, K] in host memory.
 
         Copies from the device and waits for it. Meant for a look and for tests.
+
+        Raises
+        ------
+        TypeError
+            The data are not of one byte an element, or one of the two is no array.
+        RuntimeError
+            The stream captures a graph.
         """
         import numpy as np
 

@@ -17,7 +17,15 @@ _THREADS, _TILE = 256, 32  # of kernels_cu/transpose_scales.cu
 
 
 def get_tma_aligned_size(x: int, element_size: int) -> int:
-    """Elements that `x` of them, `element_size` bytes each, take when padded to whole 16-byte units."""
+    """Elements that `x` of them take when padded to whole 16-byte units.
+
+    Parameters
+    ----------
+    x : int
+        Elements, such as the rows of A's scales.
+    element_size : int
+        Bytes of one: 1, 2, 4, 8 or 16.
+    """
     return tma_aligned_size(x, element_size)
 
 
@@ -28,11 +36,22 @@ def get_mn_major_tma_aligned_tensor(sf: Any, *, stream: Any = None) -> Any:
     ----------
     sf : device array, [M, ceil(K/128)]
         FP32, either axis contiguous.
+    stream : int or stream object, optional
+        Default: the current stream of the library that `sf` belongs to.
 
     Returns
     -------
-    array, [M, ceil(K/128)]
+    device array, [M, ceil(K/128)]
         `sf` itself where it lies right; else a copy with strides ``(1, align(M, 4))``, zero between its columns.
+
+    Raises
+    ------
+    TypeError, ValueError
+        `sf` is no such array.
+    UnsupportedDeviceError, CompileError, DriverTooOldError, CudaError
+        The device is no Hopper GPU, the kernel cannot be built, or the driver refuses it.
+    RuntimeError
+        The stream captures a graph, and this call would have to load or allocate.
     """
     source = view(sf, "sf")
     if checks.scales(source):
@@ -61,11 +80,20 @@ def transform_sf_into_required_layout(
         Rows of A, rows of B and elements of K to each scale.
     is_sfa : bool
         The scales are those of A, else those of B.
+    stream : int or stream object, optional
+        Default: the current stream of the library that `sf` belongs to.
 
     Returns
     -------
-    array
+    device array
         Per-row scales as `get_mn_major_tma_aligned_tensor` gives them; block scales are `sf` itself.
+
+    Raises
+    ------
+    TypeError, ValueError
+        `sf` is no such array, or `recipe` gives a scale to other than 1×128 or 128×128 elements.
+    UnsupportedDeviceError, CompileError, DriverTooOldError, CudaError, RuntimeError
+        As `get_mn_major_tma_aligned_tensor`, where the scales must be transposed.
     """
     rows = recipe[0] if is_sfa else recipe[1]
     if recipe[2] != GRANULARITY or rows not in (1, GRANULARITY):

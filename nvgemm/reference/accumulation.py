@@ -55,6 +55,11 @@ def tensor_core_accumulate(
     ndarray of float32, [M, N]
         NaN where a row of `a` or of `b` holds a NaN.
 
+    Raises
+    ------
+    TypeError, ValueError
+        An operand is not of one byte an element, or the two are no matrices of the same K.
+
     Notes
     -----
     Takes about a second for 10⁵ outputs and K = 4096.
@@ -110,7 +115,24 @@ def promoted_gemm(
 ) -> NDArray[np.float32]:
     """The product in two levels: the tensor core sums 128 of K, FP32 adds each partial sum times its scales.
 
-    Operands and scales as `nvgemm.reference.gemm`. FP32 [M, N], before rounding to BF16.
+    Parameters
+    ----------
+    a, b : array, [M, K] and [N, K]
+        E4M3 codes.
+    sfa, sfb : array_like, [ceil(M / recipe[0]), ceil(K / recipe[2])] and [ceil(N / recipe[1]), ceil(K / recipe[2])]
+        FP32 scales.
+    recipe : (int, int, int)
+        As in `nvgemm.reference.gemm`.
+
+    Returns
+    -------
+    ndarray of float32, [M, N]
+        Before it is rounded to BF16.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `tensor_core_accumulate`, or the scales do not match the operands.
     """
     a, b = codes(a), codes(b)
     block_a, block_b, block_k = recipe

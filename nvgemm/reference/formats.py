@@ -28,12 +28,12 @@ def encode_e4m3(values: Any) -> NDArray[np.uint8]:
 
     Parameters
     ----------
-    values : array_like
-        Converted to FP32 first, which is what the instruction takes.
+    values : array_like, [...]
+        Any shape. Converted to FP32 first, which is what the instruction takes.
 
     Returns
     -------
-    ndarray of uint8
+    ndarray of uint8, [...]
         Round to nearest even; beyond ±448, infinity included, ±448; NaN is 0x7F; the sign of zero is kept.
     """
     x = np.asarray(values, dtype=np.float32, order="C")
@@ -63,12 +63,38 @@ E4M3_VALUES = _e4m3_table()
 
 
 def decode_e4m3(data: Any) -> NDArray[np.float32]:
-    """Values of E4M3 codes, exact in FP32."""
+    """Values of E4M3 codes, exact in FP32.
+
+    Parameters
+    ----------
+    data : array_like, [...]
+        Codes of any shape: uint8, or tagged ``ml_dtypes.float8_e4m3fn``. 0x7F and 0xFF are NaN.
+
+    Returns
+    -------
+    ndarray of float32, [...]
+
+    Raises
+    ------
+    TypeError
+        The data are not of one byte an element.
+    """
     return E4M3_VALUES[codes(data)]
 
 
 def encode_bf16(values: Any) -> NDArray[np.uint16]:
-    """BF16 bits as ``cvt.rn.bf16.f32`` gives them: to nearest even, overflow to infinity, NaN is 0x7FFF."""
+    """BF16 bits of real numbers, as ``cvt.rn.bf16.f32`` gives them.
+
+    Parameters
+    ----------
+    values : array_like, [...]
+        Any shape. Converted to FP32 first.
+
+    Returns
+    -------
+    ndarray of uint16, [...]
+        Round to nearest even; overflow is infinity; NaN is 0x7FFF; the sign of zero is kept.
+    """
     x = np.asarray(values, dtype=np.float32, order="C")
     bits = x.view(np.uint32)
     with np.errstate(over="ignore"):  # only NaN patterns wrap
@@ -77,10 +103,30 @@ def encode_bf16(values: Any) -> NDArray[np.uint16]:
 
 
 def decode_bf16(bits: Any) -> NDArray[np.float32]:
-    """Values of BF16 bits (``uint16``, or an array tagged ``ml_dtypes.bfloat16``), exact in FP32."""
+    """Values of BF16 bits, exact in FP32.
+
+    Parameters
+    ----------
+    bits : array_like, [...]
+        Any shape, on the host: uint16, or tagged ``ml_dtypes.bfloat16``.
+
+    Returns
+    -------
+    ndarray of float32, [...]
+    """
     return (np.asarray(bits).view(np.uint16).astype(np.uint32) << 16).view(np.float32)
 
 
 def round_to_bf16(values: Any) -> NDArray[np.float32]:
-    """`values` rounded to BF16, kept in FP32."""
+    """Real numbers rounded to BF16, kept in FP32.
+
+    Parameters
+    ----------
+    values : array_like, [...]
+        Any shape. Converted to FP32 first, then rounded as by `encode_bf16`.
+
+    Returns
+    -------
+    ndarray of float32, [...]
+    """
     return decode_bf16(encode_bf16(values))

@@ -22,6 +22,17 @@ def dequantise(data: Any, scales: Any, block: tuple[int, int]) -> NDArray[np.flo
         FP32.
     block : (int, int)
         Rows and columns that share a scale: (1, 128), (128, 128), or the shape of `data` for one scale.
+
+    Returns
+    -------
+    ndarray of float64, [rows, K]
+
+    Raises
+    ------
+    TypeError
+        The data are not of one byte an element.
+    ValueError
+        The shape of the scales is another.
     """
     values = decode_e4m3(data).astype(np.float64)
     scales = np.asarray(scales, dtype=np.float64)
@@ -44,7 +55,7 @@ def gemm(a: Any, sfa: Any, b: Any, sfb: Any, recipe: tuple[int, int, int] = RECI
     ----------
     a, b : array, [M, K] and [N, K]
         E4M3 codes.
-    sfa, sfb : array_like
+    sfa, sfb : array_like, [ceil(M / recipe[0]), ceil(K / recipe[2])] and [ceil(N / recipe[1]), ceil(K / recipe[2])]
         FP32 scales, one for each `recipe[0]` rows of A, respectively `recipe[1]` rows of B, and `recipe[2]` of K.
     recipe : (int, int, int)
         (1, 128, 128) is 1D2D, (1, 1, 128) is 1D1D. One scale an operand: ``(M, N, K)`` with scales [1, 1].
@@ -52,6 +63,11 @@ def gemm(a: Any, sfa: Any, b: Any, sfb: Any, recipe: tuple[int, int, int] = RECI
     Returns
     -------
     ndarray of float64, [M, N]
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `dequantise`, for one of the operands.
     """
     block_a, block_b, block_k = recipe
     with np.errstate(invalid="ignore"):
@@ -61,7 +77,26 @@ def gemm(a: Any, sfa: Any, b: Any, sfb: Any, recipe: tuple[int, int, int] = RECI
 def absolute_gemm(
     a: Any, sfa: Any, b: Any, sfb: Any, recipe: tuple[int, int, int] = RECIPE_1D2D
 ) -> NDArray[np.float64]:
-    """Σ|a·b| for each element of `gemm`: what an accumulation error is measured against. FP64 [M, N]."""
+    """Σ|a·b| for each element of `gemm`: what an accumulation error is measured against.
+
+    Parameters
+    ----------
+    a, b : array, [M, K] and [N, K]
+        E4M3 codes.
+    sfa, sfb : array_like, [ceil(M / recipe[0]), ceil(K / recipe[2])] and [ceil(N / recipe[1]), ceil(K / recipe[2])]
+        FP32 scales.
+    recipe : (int, int, int)
+        As in `gemm`.
+
+    Returns
+    -------
+    ndarray of float64, [M, N]
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `dequantise`, for one of the operands.
+    """
     block_a, block_b, block_k = recipe
     with np.errstate(invalid="ignore"):
         left = np.abs(dequantise(a, sfa, (block_a, block_k)))

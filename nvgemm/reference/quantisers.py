@@ -28,17 +28,56 @@ def per_token_cast_to_fp8(x: Any, *, use_ue8m0: bool = False) -> Quantized:
     -------
     Quantized
         data ``uint8`` [M, K], scales FP32 [M, ceil(K/128)], both C-contiguous.
+
+    Raises
+    ------
+    ValueError
+        `x` is no matrix.
     """
     return _cast(x, 1, use_ue8m0)
 
 
 def per_block_cast_to_fp8(x: Any, *, use_ue8m0: bool = False) -> Quantized:
-    """Quantise each 128×128 block; scales are [ceil(N/128), ceil(K/128)]. Otherwise as `per_token_cast_to_fp8`."""
+    """Quantise each 128×128 block, bit for bit as `nvgemm.per_block_cast_to_fp8`.
+
+    Parameters
+    ----------
+    x : array_like, [N, K]
+        FP32, FP16, or BF16 (``ml_dtypes``); other real dtypes are converted to FP32. Any N and K.
+    use_ue8m0 : bool
+        Round each scale up to a power of two.
+
+    Returns
+    -------
+    Quantized
+        data ``uint8`` [N, K], scales FP32 [ceil(N/128), ceil(K/128)], both C-contiguous.
+
+    Raises
+    ------
+    ValueError
+        `x` is no matrix.
+    """
     return _cast(x, BLOCK, use_ue8m0)
 
 
 def per_tensor_cast_to_fp8(x: Any) -> Quantized:
-    """Quantise with one scale, of shape [1, 1]: what fine-grained scales are compared with."""
+    """Quantise with one scale for all: what fine-grained scales are compared with.
+
+    Parameters
+    ----------
+    x : array_like, [rows, K]
+        FP32, FP16, or BF16 (``ml_dtypes``); other real dtypes are converted to FP32. Any shape.
+
+    Returns
+    -------
+    Quantized
+        data ``uint8`` [rows, K], scales FP32 [1, 1].
+
+    Raises
+    ------
+    ValueError
+        `x` is no matrix.
+    """
     x = _matrix(x)
     amax = _amax(x.reshape(1, -1), 1).reshape(1, 1)
     return Quantized(*_scale(x, amax, amax, False))

@@ -27,6 +27,7 @@ class ArrayView(_Fields):
     ptr : int
         Device pointer of the first element.
     shape : tuple of int
+        Sizes in elements.
     strides : tuple of int, optional
         In elements, not bytes; C-contiguous by default.
     dtype : str
@@ -42,6 +43,12 @@ class ArrayView(_Fields):
         Who keeps the memory: "cupy", "torch", "nvgemm" (`nvgemm.Array`), "view" or "other".
     stream : int or None
         Stream that the memory came ordered by, where it is known without asking a framework.
+
+    Raises
+    ------
+    ValueError
+        The pointer or a size is negative, or there are more or fewer strides than sizes. What the memory holds, and
+        whether it is device memory, is not looked at.
     """
 
     __slots__ = ()

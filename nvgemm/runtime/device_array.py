@@ -48,12 +48,29 @@ class Array:
         stream: Any = None,
         device: int = 0,
     ) -> Array:
-        """Uninitialised array, allocated in the order of `stream` (default: the legacy stream).
+        """Uninitialised array, allocated in the order of `stream`.
 
         Parameters
         ----------
+        shape : tuple of int
+            Sizes in elements.
+        dtype : str
+            Such as ``"float32"``, ``"bfloat16"``, ``"float8_e4m3fn"``.
         strides : tuple of int, optional
             In elements, not negative; C-contiguous by default.
+        stream : int or stream object, optional
+            Default: the legacy stream.
+        device : int
+            Ordinal.
+
+        Raises
+        ------
+        TypeError, ValueError
+            `dtype` or `stream` is not known, or a size, a stride or their number is wrong.
+        UnsupportedDeviceError, CudaError
+            There is no GPU, or the driver refuses the allocation.
+        RuntimeError
+            The stream captures a graph.
         """
         shape, dtype = tuple(int(size) for size in shape), canonical(dtype)
         if min(shape, default=0) < 0 or min(strides or (0,)) < 0:
@@ -65,7 +82,24 @@ class Array:
 
     @classmethod
     def from_numpy(cls, array: np.ndarray[Any, Any], stream: Any = None, device: int = 0) -> Array:
-        """C-contiguous copy of a host array on `device`; the copy has finished on return."""
+        """C-contiguous copy of a host array on `device`; the copy has finished on return.
+
+        Parameters
+        ----------
+        array : ndarray, [...]
+            Any shape and strides; float16, float32, float64, integers, bool, or a dtype of ml_dtypes: BF16, FP8.
+        stream : int or stream object, optional
+            Default: the legacy stream.
+        device : int
+            Ordinal.
+
+        Raises
+        ------
+        TypeError
+            The dtype is another, or in foreign byte order.
+        UnsupportedDeviceError, CudaError, RuntimeError
+            As `empty`.
+        """
         import numpy as np
 
         shape = np.shape(array)
@@ -77,9 +111,21 @@ class Array:
         return made
 
     def to_numpy(self, stream: Any = None) -> np.ndarray[Any, Any]:
-        """C-contiguous copy on the host, taken after the work on `stream` (default: the array's own).
+        """C-contiguous copy on the host, taken after the work on a stream and waited for.
 
         FP8 and BF16 come as ml_dtypes' types; without ml_dtypes as uint8 and uint16.
+
+        Parameters
+        ----------
+        stream : int or stream object, optional
+            Default: the array's own.
+
+        Raises
+        ------
+        RuntimeError
+            The stream captures a graph.
+        CudaError
+            The driver refuses the copy, or earlier work on the stream has failed.
         """
         import numpy as np
 
@@ -92,7 +138,18 @@ class Array:
         return np.ascontiguousarray(laid_out).reshape(shape)
 
     def view(self, dtype: str) -> Array:
-        """The same memory under another dtype of the same size, such as bytes as ``"float8_e4m3fn"``."""
+        """The same memory under another dtype.
+
+        Parameters
+        ----------
+        dtype : str
+            Of the same size, such as ``"float8_e4m3fn"`` for bytes.
+
+        Raises
+        ------
+        TypeError, ValueError
+            `dtype` is not known, or of another size.
+        """
         if itemsize(dtype) != itemsize(self.dtype):
             raise ValueError(f"dtype: {dtype} and {self.dtype} differ in size")
         return Array(self._block, self.shape, self.strides, dtype)

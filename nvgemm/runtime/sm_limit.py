@@ -32,7 +32,7 @@ def get_num_sms() -> int:
 
     Raises
     ------
-    CudaError
+    UnsupportedDeviceError, CudaError
         None is set, and this process sees no GPU.
     """
     return limit if limit is not None else driver.device(driver.current_device()).num_sms
