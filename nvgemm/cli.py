@@ -1,25 +1,38 @@
-"""The ``nvgemm`` command: info, explain, compile, sass, demo."""
+"""The ``nvgemm`` command: its arguments and exit codes. What the subcommands do stands in `commands`."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from nvgemm import __version__, settings
+from nvgemm import __version__, commands, settings
 
-if TYPE_CHECKING:
-    from nvgemm.runtime.build import Cubin
+INTERRUPTED = 130  # as shells say it of SIGINT
 
-FILE_POLICY = "s2e2"  # for a cubin of which nothing is known; our own kernels have theirs by their blocks
+_CONTENTS = """\
+look
+  info       versions, devices, cache and settings
+  explain    what the choice of a kernel weighs for a product; needs no GPU
+  sass       control words of a kernel before and after its policy; needs no GPU
+
+build
+  compile    compile, patch and verify a kernel; needs no GPU
+
+run
+  demo       a transformer layer's products, with errors and times
+  bench      kernel times of a suite of shapes, beside other libraries
+  latency    host time of calls, by part
+
+`nvgemm COMMAND --help` tells the options of one. Each takes --json.
+Exit codes: 0 done, 1 an error told in a sentence, 2 wrong usage, 130 interrupted.
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return the exit code: 0 done, 1 an error told in a sentence, 2 wrong usage."""
+    """Run one command and return the exit code, as ``nvgemm --help`` lists them."""
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.command is None:
@@ -30,7 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except BrokenPipeError:  # `nvgemm sass … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (OSError, RuntimeError, ValueError, TypeError) as error:
+    except KeyboardInterrupt:
+        print(f"nvgemm {options.command}: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except (OSError, RuntimeError, ValueError, TypeError, ImportError) as error:
         if settings.debug:
             raise
         print(f"nvgemm {options.command}: {error}", file=sys.stderr)
@@ -39,36 +55,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="nvgemm", description="FP8 matrix products for NVIDIA Hopper.")
+    parser = argparse.ArgumentParser(
+        prog="nvgemm",
+        usage="nvgemm [--version] COMMAND [options]",
+        description="FP8 matrix products for NVIDIA Hopper.",
+        epilog=_CONTENTS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--version", action="version", version=f"nvgemm {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="command")
+    commands_of = parser.add_subparsers(dest="command", metavar="COMMAND", help=argparse.SUPPRESS)
 
-    info = commands.add_parser("info", help="versions, devices, cache and settings")
-    info.add_argument("--json", action="store_true", help="as JSON")
-    info.set_defaults(run=_info)
+    def add(name: str, run: Callable[[argparse.Namespace], None]) -> argparse.ArgumentParser:
+        line = next(line for line in _CONTENTS.splitlines() if line.startswith(f"  {name} "))
+        command = commands_of.add_parser(name, prog=f"nvgemm {name}", description=line.split(maxsplit=1)[1])
+        command.add_argument("--json", action="store_true", help="as JSON")
+        command.set_defaults(run=run)
+        return command
 
-    explain = commands.add_parser("explain", help="what the choice of a kernel weighs for a product; needs no GPU")
-    explain.add_argument("shape", nargs=3, type=int, metavar=("M", "N", "K"), help="D [M, N] = A [M, K] · B [N, K]ᵀ")
-    explain.add_argument("--json", action="store_true", help="as JSON")
-    explain.set_defaults(run=_explain)
-
-    build = commands.add_parser("compile", help="compile, patch and verify a kernel; needs no GPU")
-    _add_shape(build, required=True)
-    build.add_argument("--policy", help="policy for the control bits (default: NVGEMM_SASS)")
-    build.add_argument("--emit", type=Path, metavar="DIR", help="also write sources and cubins to this folder")
-    build.set_defaults(run=_compile)
-
-    sass = commands.add_parser("sass", help="control words of a kernel before and after its policy")
-    source = sass.add_mutually_exclusive_group(required=True)
-    source.add_argument("path", nargs="?", type=Path, help="a cubin file or the folder of a cache entry")
-    _add_shape(source)
-    sass.add_argument("--policy", help=f"policy to apply (default: the kernel's own, {FILE_POLICY} for a file)")
-    sass.add_argument("--full", action="store_true", help="also the runs with the control words of an earlier one")
-    sass.add_argument("--json", action="store_true", help="as JSON")
-    sass.set_defaults(run=_sass)
-
-    demo = commands.add_parser("demo", help="a transformer layer's products, with errors and times")
-    demo.set_defaults(run=_demo)
+    add("info", commands.info)
+    explain = add("explain", commands.explain)
+    for size in "mnk":  # argparse cannot print the help of a positional argument with three names
+        explain.add_argument(size, type=int, metavar=size.upper(), help="of D [M, N] = A [M, K] · B [N, K]ᵀ")
+    _add_sass(add("sass", commands.sass))
+    _add_compile(add("compile", commands.compile))
+    add("demo", commands.demo)
+    _add_bench(add("bench", commands.bench))
+    add("latency", commands.latency)
     return parser
 
 
@@ -77,64 +89,42 @@ def _add_shape(parser: argparse._ActionsContainer, required: bool = False) -> No
     parser.add_argument("--dense", nargs=3, type=int, metavar=("M", "N", "K"), required=required, help=shape_help)
 
 
-def _info(options: argparse.Namespace) -> None:
-    from nvgemm import info
-
-    facts = info.collect()
-    print(json.dumps(facts, indent=2) if options.json else info.as_text(facts))
-
-
-def _explain(options: argparse.Namespace) -> None:
-    from nvgemm import explain
-
-    facts = explain.weigh(*options.shape)
-    print(json.dumps(facts, indent=2) if options.json else explain.as_text(facts))
+def _add_compile(parser: argparse.ArgumentParser) -> None:
+    _add_shape(parser, required=True)
+    parser.add_argument("--policy", help="policy for the control bits (default: NVGEMM_SASS)")
+    parser.add_argument("--emit", type=Path, metavar="DIR", help="also write sources and cubins to this folder")
 
 
-def _compile(options: argparse.Namespace) -> None:
-    from nvgemm.gemm import build_dense
-
-    cubin = build_dense(*options.dense, policy=options.policy)
-    if options.emit is not None:
-        emit(cubin, options.emit)
-    print(options.emit or cubin.path or f"{cubin.symbol}: {len(cubin.image)} bytes, in memory only")
-
-
-def emit(cubin: Cubin, folder: Path) -> None:
-    """Write a kernel as a folder that compiles by itself, with the cubin that nvgemm made of it beside the sources."""
-    files = {**cubin.files, "kernel.cubin": cubin.image, "kernel.raw.cubin": cubin.raw}
-    for name, content in {**files, "meta.json": json.dumps(cubin.meta, indent=2).encode()}.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
+def _add_sass(parser: argparse.ArgumentParser) -> None:
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("path", nargs="?", type=Path, help="a cubin file or the folder of a cache entry")
+    _add_shape(source)
+    default = f"default: the kernel's own, {commands.FILE_POLICY} for a file"
+    parser.add_argument("--policy", help=f"policy to apply ({default})")
+    parser.add_argument("--full", action="store_true", help="also the runs with the control words of an earlier one")
 
 
-def _sass(options: argparse.Namespace) -> None:
-    from nvgemm.sass import report
+def _add_bench(parser: argparse.ArgumentParser) -> None:
+    from nvgemm.bench.suites import MODES, SUITES
 
-    raw, patched, policy = _before_and_after(options)
-    if options.json:
-        print(json.dumps(report.as_json(raw, patched, policy), indent=2))
-    else:
-        print(report.as_text(raw, patched, policy, full=options.full))
-
-
-def _before_and_after(options: argparse.Namespace) -> tuple[bytes, bytes, str]:
-    from nvgemm.sass.policy import apply
-
-    if options.dense is not None:
-        from nvgemm.gemm import build_dense
-
-        cubin = build_dense(*options.dense, policy=options.policy)
-        return cubin.raw, cubin.image, cubin.meta["policy"]
-    if options.path.is_dir() and options.policy is None:
-        policy = json.loads((options.path / "meta.json").read_bytes())["policy"]
-        return (options.path / "kernel.raw.cubin").read_bytes(), (options.path / "kernel.cubin").read_bytes(), policy
-    raw = (options.path / "kernel.raw.cubin" if options.path.is_dir() else options.path).read_bytes()
-    policy = options.policy or FILE_POLICY
-    return raw, apply(raw, policy), policy
+    parser.add_argument("--suite", choices=SUITES, default="dense", help="shapes to measure (default: dense)")
+    parser.add_argument("--mode", choices=MODES, default="cold", help="L2 flushed, or seconds of load (default: cold)")
+    shape_help = "this shape instead of the suite's; may be given several times"
+    parser.add_argument("--shape", nargs=3, type=int, action="append", metavar=("M", "N", "K"), help=shape_help)
+    contenders_help = "only these beside nvgemm (default: all that are installed)"
+    parser.add_argument("--contenders", nargs="+", metavar="NAME", help=contenders_help)
+    parser.add_argument("--rounds", type=_count, default=30, help="cold: launches of each (default: 30)")
+    parser.add_argument("--seconds", type=_seconds, default=2.0, help="sustained: time for each (default: 2)")
+    parser.add_argument("--compare", type=Path, metavar="OLD.json", help="also tell what has moved since this run")
 
 
-def _demo(options: argparse.Namespace) -> None:
-    from nvgemm import demo
+def _count(text: str) -> int:
+    if (value := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"expected 1 or more, got {text}")
+    return value
 
-    demo.run()
+
+def _seconds(text: str) -> float:
+    if not 0 < (value := float(text)) < 3600:
+        raise argparse.ArgumentTypeError(f"expected more than 0 and less than an hour, got {text}")
+    return value

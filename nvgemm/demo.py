@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import nvgemm
@@ -19,51 +20,112 @@ if TYPE_CHECKING:
 SAMPLE = 64  # tokens whose FP64 product is computed, the one with massive activations among them
 EXCERPT = 24  # lines of the patch that are shown
 
+Facts = dict[str, Any]
 
-def run() -> None:
-    """Run the job and print what came of it."""
+_CUBIN = """\
+  compiled       in {seconds:.2f} s by NVRTC {compiler}, {registers} registers
+  control words  {changed_words} changed by policy {policy}, verified
+  cubin          {path}"""
+
+
+def machine() -> Facts:
+    """What the job runs on: the first GPU, or why there is none, and the library that its arrays come from."""
     try:
         device = driver.require_hopper(0)
     except (CudaError, UnsupportedDeviceError) as error:
-        print(f"No Hopper GPU here: {error}.\nThe same kernels are built for sm_90a, patched and verified instead,")
-        print("and the numerics run in the NumPy oracle.\n")
-        return _without_gpu()
+        return {"device": None, "why": str(error), "num_sms": 132}
     version = ".".join(map(str, driver.driver_version()))
-    print(f"{device.name}, {device.num_sms} SMs, driver for CUDA {version}, NVRTC {nvrtc.compiler().version}")
-    _on_gpu(device)
+    own = {"device": device.name, "num_sms": device.num_sms, "driver_cuda": version}
+    return {**own, "nvrtc": nvrtc.compiler().version, "framework": "CuPy" if _cupy() else "nvgemm"}
 
 
-def _on_gpu(device: driver.Device) -> None:
+def products(machine: Facts) -> Iterator[Facts]:
+    """The layer's products one by one: sizes, errors by the scales used, time, and the kernel. Seeds are fixed."""
     import numpy as np
 
     rng = np.random.default_rng(0)
-    print(f"Operands and results: {_framework()} arrays. Times: median of 50 launches, L2 warm.\n")
+    if machine["device"]:
+        for product in PRODUCTS:
+            yield _on_gpu(product, rng, machine["num_sms"])
+        return
     for product in PRODUCTS:
-        x, w = activations(rng, product.m, product.k), weights(rng, product.n, product.k)
-        a = nvgemm.per_token_cast_to_fp8(_to_device(x))
-        b = nvgemm.per_block_cast_to_fp8(_to_device(w))
-        d = nvgemm.fp8_gemm_nt(a, b, stream=0)
-        plan = nvgemm.plan(a, b, d, stream=0)
-        seconds = median_seconds(plan)
-        _print_product(product)
-        rate = f"{product.flop / seconds * 1e-12:.0f} TFLOP/s, {product.bytes / seconds * 1e-9:.0f} GB/s"
-        print(f"  time           {seconds * 1e6:.1f} µs, {rate}")
-        _print_errors(_to_host(d)[:SAMPLE], x[:SAMPLE], w, "")
-        _print_cubin(_build(product, device.num_sms))
-
-
-def _without_gpu() -> None:
-    import numpy as np
-
-    for product in PRODUCTS:
-        _print_product(product)
-        cubin = _build(product, 132)
-        _print_cubin(cubin)
-    _print_patch(cubin)
-    rng = np.random.default_rng(0)
+        cubin = _build(product, machine["num_sms"])
+        yield {**_sizes(product), "cubin": _facts_of(cubin)}
     x, w = activations(rng, SAMPLE, 7168), weights(rng, 512, 7168)
-    _print_product(Product("numerics, in the oracle", SAMPLE, 512, 7168))
-    _print_errors(_emulate(x, w), x, w, " (the tensor core's limited accumulation emulated)")
+    how = "the tensor core's limited accumulation emulated"
+    oracle = Product("numerics, in the oracle", SAMPLE, 512, 7168)
+    yield {**_sizes(oracle), "patch": _excerpt(cubin), "errors": _errors(_emulate(x, w), x, w), "how": how}
+
+
+def machine_text(machine: Facts) -> str:
+    """Lines for the terminal."""
+    if machine["device"] is None:
+        return (
+            f"No Hopper GPU here: {machine['why']}.\nThe same kernels are built for sm_90a, patched and verified "
+            "instead,\nand the numerics run in the NumPy oracle.\n"
+        )
+    return (
+        "{device}, {num_sms} SMs, driver for CUDA {driver_cuda}, NVRTC {nvrtc}\n"
+        "Operands and results: {framework} arrays. Times: median of 50 launches, L2 warm.\n".format(**machine)
+    )
+
+
+def product_text(facts: Facts) -> str:
+    """Lines for the terminal: whatever of a product is known."""
+    lines = ["{name}: M={m}, N={n}, K={k}".format(**facts)]
+    if "patch" in facts:
+        title = "The patch of the last one, from its beginning; all of it: nvgemm sass with the folder above"
+        lines = [title, *(f"  {line}" for line in facts["patch"]), "", *lines]
+    if "microseconds" in facts:
+        speed = "{microseconds:.1f} µs, {tflops:.0f} TFLOP/s, {gigabytes:.0f} GB/s".format(**facts)
+        lines.append(f"  time           {speed}")
+    if "errors" in facts:
+        lines += _error_lines(facts)
+    if "cubin" in facts:
+        lines.append(_CUBIN.format(**facts["cubin"]))
+    return "\n".join([*lines, ""])
+
+
+def _on_gpu(product: Product, rng: np.random.Generator, num_sms: int) -> Facts:
+    x, w = activations(rng, product.m, product.k), weights(rng, product.n, product.k)
+    a = nvgemm.per_token_cast_to_fp8(_to_device(x))
+    b = nvgemm.per_block_cast_to_fp8(_to_device(w))
+    d = nvgemm.fp8_gemm_nt(a, b, stream=0)
+    seconds = median_seconds(nvgemm.plan(a, b, d, stream=0))
+    speed = {"tflops": product.flop / seconds * 1e-12, "gigabytes": product.bytes / seconds * 1e-9}
+    errors = _errors(_to_host(d)[:SAMPLE], x[:SAMPLE], w)
+    cubin = _facts_of(_build(product, num_sms))
+    return {**_sizes(product), "microseconds": seconds * 1e6, **speed, "errors": errors, "cubin": cubin}
+
+
+def _sizes(product: Product) -> Facts:
+    return {"name": product.name, "m": product.m, "n": product.n, "k": product.k}
+
+
+def _errors(d: np.ndarray[Any, Any], x: np.ndarray[Any, Any], w: np.ndarray[Any, Any]) -> Facts:
+    """Error of each token relative to its norm, median and worst, by the scales used."""
+    results = {"1×128, 128×128": d, "one a matrix": per_tensor_product(x, w)}
+    errors = {scales: token_errors(result, x, w) for scales, result in results.items()}
+    return {scales: {"median": median, "worst": worst} for scales, (median, worst) in errors.items()}
+
+
+def _error_lines(facts: Facts) -> Iterator[str]:
+    remarks = {"1×128, 128×128": f" ({facts['how']})" if "how" in facts else "", "one a matrix": " (summed in FP64)"}
+    yield f"  error against FP64, {SAMPLE} tokens, by the scales used:"
+    for scales, error in facts["errors"].items():
+        shares = "{median:6.2%} of a token's norm in the median, {worst:.2%} at worst".format(**error)
+        yield f"    {scales:<15}{shares}{remarks[scales]}"
+
+
+def _facts_of(cubin: Cubin) -> Facts:
+    names = ("seconds", "compiler", "registers", "changed_words", "policy")
+    return {**{name: cubin.meta[name] for name in names}, "path": str(cubin.path or "in memory only")}
+
+
+def _excerpt(cubin: Cubin) -> list[str]:
+    from nvgemm.sass import report
+
+    return report.as_text(cubin.raw, cubin.image, cubin.meta["policy"]).splitlines()[:EXCERPT]
 
 
 def _emulate(x: np.ndarray[Any, Any], w: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -77,10 +139,6 @@ def _build(product: Product, num_sms: int) -> Cubin:
     from nvgemm.gemm import build_dense
 
     return build_dense(product.m, product.n, product.k, num_sms=num_sms)
-
-
-def _framework() -> str:
-    return "CuPy" if _cupy() else "nvgemm"
 
 
 def _cupy() -> Any:
@@ -99,30 +157,3 @@ def _to_host(d: Any) -> np.ndarray[Any, Any]:
     from nvgemm import reference
 
     return reference.decode_bf16(d.get() if _cupy() else d.to_numpy())
-
-
-def _print_product(product: Product) -> None:
-    print(f"{product.name}: M={product.m}, N={product.n}, K={product.k}")
-
-
-def _print_errors(d: np.ndarray[Any, Any], x: np.ndarray[Any, Any], w: np.ndarray[Any, Any], how: str) -> None:
-    rows = [("1×128, 128×128", d, how), ("one a matrix", per_tensor_product(x, w), " (summed in FP64)")]
-    print(f"  error against FP64, {len(x)} tokens, by the scales used:")
-    for scales, result, remark in rows:
-        median, worst = token_errors(result, x, w)
-        print(f"    {scales:<15}{median:6.2%} of a token's norm in the median, {worst:.2%} at worst{remark}")
-
-
-def _print_cubin(cubin: Cubin) -> None:
-    meta = cubin.meta
-    print(f"  compiled       in {meta['seconds']:.2f} s by NVRTC {meta['compiler']}, {meta['registers']} registers")
-    print(f"  control words  {meta['changed_words']} changed by policy {meta['policy']}, verified")
-    print(f"  cubin          {cubin.path or 'in memory only'}\n")
-
-
-def _print_patch(cubin: Cubin) -> None:
-    from nvgemm.sass import report
-
-    lines = report.as_text(cubin.raw, cubin.image, cubin.meta["policy"]).splitlines()
-    print("The patch of the last one, from its beginning; all of it: nvgemm sass with the folder above")
-    print("\n".join(f"  {line}" for line in lines[:EXCERPT]), end="\n\n")

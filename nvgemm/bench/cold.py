@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from nvgemm.bench import clock
+
 FLUSH_BYTES = 256 << 20  # five times the L2: written, then as much read, so that no dirty lines are left to write back
 WARM_UP = 0.15  # seconds of matrix products: an idle card clocks at a fraction of its speed
 _FLUSH_KERNEL = 40.0  # µs: writing FLUSH_BYTES takes twice as long, a fill of a contender's own less
@@ -16,15 +18,33 @@ _FLUSH_KERNEL = 40.0  # µs: writing FLUSH_BYTES takes twice as long, a fill of 
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """Of one contender, in µs: all its kernels of a call together."""
+    """Of one contender: µs of all its kernels of a call together, and the clock that they ran at.
 
-    median: float
-    quarter: float  # lower quartile: the distance to the median is the spread
+    Attributes
+    ----------
+    us : float
+        Median.
+    spread : float
+        Distance from the median to the lower quartile, as a share of the median.
+    mhz : float or None
+        SM clock, median.
+    watts, joules : float or None
+        Power of the card and energy of a call, under sustained load.
+    """
+
+    us: float
+    spread: float
+    mhz: float | None = None
+    watts: float | None = None
+    joules: float | None = None
 
     @classmethod
-    def of(cls, samples: list[float]) -> Times:
+    def of(cls, samples: list[float], mhz: list[float], watts: float | None = None) -> Times:
+        """Of samples in µs and their clocks; `watts` is the mean power while they were taken."""
         ordered = sorted(samples)
-        return cls(statistics.median(ordered), ordered[len(ordered) // 4])
+        median, quarter = statistics.median(ordered), ordered[len(ordered) // 4]
+        joules = None if watts is None else watts * median * 1e-6
+        return cls(median, (median - quarter) / median, statistics.median(mhz) if mhz else None, watts, joules)
 
 
 class Flush:
@@ -51,23 +71,28 @@ class Flush:
 def measure(torch: Any, flush: Flush, runs: Mapping[str, Callable[[], object]], rounds: int = 30) -> dict[str, Times]:
     """Times of `runs`, which alternate in random order, each after a clean flush."""
     order = [name for _ in range(rounds) for name in random.sample(list(runs), len(runs))]
+    probe = clock.ClockProbe(torch, len(order))
     flush.warm_up()
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profiler:
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA], acc_events=True) as profiler:
         for name in order:
             flush()
             runs[name]()
+            probe()
         torch.cuda.synchronize()
     slots = _slots(torch, profiler.events())
     if len(slots) != len(order):
         raise RuntimeError(f"the profiler shows {len(slots)} flushes of {len(order)}")
-    samples: dict[str, list[float]] = {name: [] for name in runs}
-    for name, microseconds in zip(order, slots, strict=True):
-        samples[name].append(microseconds)
-    return {name: Times.of(values) for name, values in samples.items()}
+    samples: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
+    for name, us, mhz in zip(order, slots, probe.megahertz(), strict=True):
+        samples[name].append((us, mhz))
+    return {name: Times.of([us for us, _ in taken], [mhz for _, mhz in taken]) for name, taken in samples.items()}
 
 
 def _slots(torch: Any, events: Any) -> list[float]:
-    """Kernel time between each flush and the next. A flush is a long fill, a reduction, and that one's own memset."""
+    """Kernel time between each flush and the clock's measurement.
+
+    A flush is a long fill, a reduction, and that one's own memset.
+    """
     on_device = [event for event in events if event.device_type == torch.autograd.DeviceType.CUDA]
     slots: list[float] = []
     flushing = False
@@ -78,6 +103,6 @@ def _slots(torch: Any, events: Any) -> list[float]:
             if "reduce_kernel" in event.name:
                 slots.append(0.0)
                 flushing = False
-        elif slots:
+        elif slots and event.name != clock.KERNEL:
             slots[-1] += event.device_time
     return slots

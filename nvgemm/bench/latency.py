@@ -1,27 +1,53 @@
-"""Host time of a call: bursts of 64 with the device idle at the start, so that the queue never fills."""
+"""Host time of calls, and by part: bursts of 64 with the device idle at the start, so that the queue never fills."""
 
 from __future__ import annotations
 
 import importlib
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import nvgemm
-from nvgemm.runtime import driver
+from nvgemm.bench import first_call
+from nvgemm.choice import checks
+from nvgemm.choice.heuristic import select_config
+from nvgemm.choice.pointers import NAMES
+from nvgemm.runtime import arrays, driver, streams
+from nvgemm.runtime.dense_kernel import load_dense_kernel, model
 
 BURST, CALLS = 64, 2048
+SHAPE = (64, 576, 2048)  # small, so that the device keeps up
+
+Parts = Mapping[str, Callable[[], object]]
 
 
-def run() -> None:
-    """Print host times of one product from CuPy arrays, in µs."""
-    driver.require_hopper(0)
+def collect() -> dict[str, Any]:
+    """Medians in µs of calls from CuPy arrays and of their parts, and the first calls in ms."""
+    device = driver.require_hopper(0)
     cupy = importlib.import_module("cupy")
     stream = cupy.cuda.Stream(non_blocking=True)
     with stream:
-        for name, call in _calls(cupy).items():
-            print(f"{name:<44}{median_microseconds(call, stream.synchronize):>7.2f} µs")
+        calls, known, new = _cases(cupy, stream.ptr)
+        return {
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "device": device.name,
+            "calls": _medians(calls, stream),
+            "parts of a call with known operands": _medians(known, stream),
+            "parts of a call with new operands": _medians(new, stream),
+            "first calls": first_call.collect(),
+        }
+
+
+def as_text(facts: Mapping[str, Any]) -> str:
+    """The medians as aligned lines."""
+    lines = [f"{facts['device']}, {facts['date']}; µs of host time, median of {CALLS} calls in bursts of {BURST}"]
+    for title, times in facts.items():
+        if isinstance(times, dict):
+            unit = "ms" if title == "first calls" else "µs"
+            lines += [f"{title}:", *(f"  {name:<52}{value:>8.2f} {unit}" for name, value in times.items())]
+    return "\n".join(lines)
 
 
 def median_microseconds(call: Callable[[], object], synchronize: Callable[[], object]) -> float:
@@ -36,23 +62,63 @@ def median_microseconds(call: Callable[[], object], synchronize: Callable[[], ob
     return statistics.median(samples) * 1e-3
 
 
-def _calls(cupy: Any) -> dict[str, Callable[[], object]]:
-    a = nvgemm.per_token_cast_to_fp8(cupy.random.standard_normal((64, 2048), dtype="float32"))
-    b = nvgemm.per_block_cast_to_fp8(cupy.random.standard_normal((576, 2048), dtype="float32"))
+def _medians(cases: Parts, stream: Any) -> dict[str, float]:
+    return {name: median_microseconds(case, stream.synchronize) for name, case in cases.items()}
+
+
+def _cases(cupy: Any, stream: int) -> tuple[Parts, Parts, Parts]:
+    m, n, k = SHAPE
+    a = nvgemm.per_token_cast_to_fp8(cupy.random.standard_normal((m, k), dtype="float32"))
+    b = nvgemm.per_block_cast_to_fp8(cupy.random.standard_normal((n, k), dtype="float32"))
     d = nvgemm.fp8_gemm_nt(a, b)
-    plan = nvgemm.plan(a, b, d)
+    return _calls(a, b, d), _known(a, b, d, stream), _new((*a, *b, d))
 
-    def fresh() -> object:
+
+def _calls(a: Any, b: Any, d: Any) -> Parts:
+    def slices() -> Any:
         """Operand objects that no call has seen, as they come out of the layers of a model."""
-        return nvgemm.fp8_gemm_nt((a.data[:], a.scales[:]), (b.data[:], b.scales[:]), d[:])
-
-    def slices() -> object:
         return (a.data[:], a.scales[:]), (b.data[:], b.scales[:]), d[:]
 
     return {
         "fp8_gemm_nt(a, b, d)": lambda: nvgemm.fp8_gemm_nt(a, b, d),
-        "fp8_gemm_nt(a, b, d), fresh operand objects": fresh,
+        "fp8_gemm_nt(a, b, d), fresh operand objects": lambda: nvgemm.fp8_gemm_nt(*slices()),
         "  of that, making the objects": slices,
         "fp8_gemm_nt(a, b), result allocated": lambda: nvgemm.fp8_gemm_nt(a, b),
-        "plan()": plan,
+        "plan()": nvgemm.plan(a, b, d),
+        "clock read twice, in each figure": lambda: None,
+    }
+
+
+def _known(a: Any, b: Any, d: Any, stream: int) -> Parts:
+    """What a call does whose operands have been seen; `cuLaunchKernelEx` is the bare launch."""
+    objects = (*a, *b, d)
+    seen = arrays.fingerprint(objects, NAMES)
+    table = {seen: None}
+    ordering = streams.deciding([arrays.view(x, name) for x, name in zip(objects, NAMES, strict=True)])
+    bound: Any = nvgemm.plan(a, b, d)._prepared.bound
+    kernel, (grid, threads, arguments) = bound.func.__self__, bound.args
+    config = kernel._configure(grid, threads, stream)
+    function, launch = kernel._function, driver.cuda().cuLaunchKernelEx
+    return {
+        "take the pairs apart": lambda: (*checks.pair(a, "a"), *checks.pair(b, "b"), d),
+        "fingerprint": lambda: arrays.fingerprint(objects, NAMES),
+        "look-up": lambda: table.get(seen),
+        "stream": lambda: streams.resolve(None, ordering, objects),
+        "launch, the context's check included": lambda: bound(stream),
+        "cuLaunchKernelEx alone": lambda: launch(config, function, arguments.address, 0),
+    }
+
+
+def _new(objects: tuple[Any, ...]) -> Parts:
+    """The steps of the straight line, none of them remembered, for a kernel that is loaded."""
+    views = [arrays.view(x, name) for x, name in zip(objects, NAMES, strict=True)]
+    a, sfa, b, sfb, d = views
+    problem = checks.dense(a, sfa, b, sfb, d, recipe=checks.RECIPE_1D2D)
+    device = driver.device(a.device)
+    kernel = load_dense_kernel(problem, device.ordinal, nvgemm.settings.sass, None)
+    return {
+        "view": lambda: [arrays.view(x, name) for x, name in zip(objects, NAMES, strict=True)],
+        "check": lambda: checks.dense(a, sfa, b, sfb, d, recipe=checks.RECIPE_1D2D),
+        "select": lambda: select_config.__wrapped__(problem, model(device)),
+        "maps": lambda: kernel._bind(a, sfa, b, sfb, d),
     }

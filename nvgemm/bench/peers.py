@@ -1,31 +1,124 @@
-"""Other libraries on the same operands, in the same process. Each is a function that launches, or is left out."""
+"""The contenders: nvgemm and other libraries, on the same operands in the same process."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import nvgemm
+from nvgemm.bench.operands import Operands, Scaled
 
-def cublaslt(torch: Any, a: Any, b: Any) -> dict[str, Callable[[], object]]:
-    """cuBLASLt through `torch._scaled_mm`: block128 is the same job, block1 has a scale for each row of B.
+Launch = Callable[[], Any]  # returns the result
 
-    Parameters
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """One way to compute a product.
+
+    Attributes
     ----------
-    a, b : Quantized
-        Of torch tensors, as nvgemm's quantisers make them.
+    same_job : bool
+        Block-scaled with promotion, on the very operands of nvgemm. Only these make the envelope.
+    launcher : callable
+        Gives what launches the product of these operands, on torch's current stream. It raises `RuntimeError` or
+        `ValueError`, or that does, where the library has no kernel for the shape.
     """
-    sfa = a.scales.T.contiguous().T  # its (M, K/128) has strides (1, M), without padding
-    per_row = b.scales.repeat_interleave(128, 0)[: b.data.shape[0]]
-    scales = {"cublaslt block128": b.scales.T, "cublaslt block1": per_row.T.contiguous()}
-    return {name: launch for name, sfb in scales.items() if (launch := _scaled_mm(torch, a.data, sfa, b.data, sfb))}
+
+    name: str
+    what: str
+    same_job: bool
+    launcher: Callable[[Operands], Launch]
 
 
-def _scaled_mm(torch: Any, a: Any, sfa: Any, b: Any, sfb: Any) -> Callable[[], object] | None:
-    def launch() -> object:
-        return torch._scaled_mm(a, b.T, scale_a=sfa, scale_b=sfb, out_dtype=torch.bfloat16, use_fast_accum=False)
+def contenders(names: Sequence[str] | None = None) -> tuple[list[Contender], dict[str, str]]:
+    """Those of `names` that can be imported, nvgemm first, and why the others cannot.
 
-    try:
-        launch()
-    except (RuntimeError, ValueError):  # this cuBLASLt has no kernel for the shape
-        return None
+    Raises
+    ------
+    ValueError
+        A name is not known.
+    """
+    if unknown := set(names or ()) - {contender.name for contender in ALL}:
+        known = ", ".join(contender.name for contender in ALL)
+        raise ValueError(f"contenders: {', '.join(sorted(unknown))} not known; there are {known}")
+    found, missing = [], {}
+    for contender in ALL:
+        if names and contender.name not in (OURS, *names):
+            continue
+        try:
+            for module in _NEEDS.get(contender.name, ()):
+                importlib.import_module(module)
+        except Exception as error:  # a broken installation must not stop the others; the report says what broke
+            missing[contender.name] = f"{type(error).__name__}: {error}"
+        else:
+            found.append(contender)
+    return found, missing
+
+
+def _nvgemm(o: Operands) -> Launch:
+    return lambda: nvgemm.fp8_gemm_nt(o.a, o.b, o.d)
+
+
+def _deepgemm(o: Operands) -> Launch:
+    deep_gemm = importlib.import_module("deep_gemm")
+    a = o.a.data, deep_gemm.get_mn_major_tma_aligned_tensor(o.a.scales)
+
+    def launch() -> Any:
+        deep_gemm.fp8_gemm_nt(a, tuple(o.b), o.d)
+        return o.d
+
     return launch
+
+
+def _triton(o: Operands) -> Launch:
+    multiply = importlib.import_module("nvgemm.bench.triton_gemm").block_scaled_gemm
+    return lambda: multiply(o.a, o.b, o.d)
+
+
+def _block128(o: Operands) -> Launch:
+    return _scaled_mm(o, (o.a.data, _unpadded(o)), (o.b.data, o.b.scales.T))
+
+
+def _block1(o: Operands) -> Launch:
+    scales = o.b.scales.repeat_interleave(128, 0)[: o.n]
+    return _scaled_mm(o, (o.a.data, _unpadded(o)), (o.b.data, scales.T.contiguous()))
+
+
+def _unpadded(o: Operands) -> Any:
+    """A's scales as cuBLASLt wants them: [m, k/128] with strides (1, m)."""
+    return o.a.scales.T.contiguous().T
+
+
+def _per_tensor(o: Operands) -> Launch:
+    return _scaled_mm(o, *o.per_tensor, fast=True)
+
+
+def _per_row(o: Operands) -> Launch:
+    a, (b, scales) = o.per_row
+    return _scaled_mm(o, a, (b, scales.T), fast=True)
+
+
+def _scaled_mm(o: Operands, a: Scaled, b: Scaled, fast: bool = False) -> Launch:
+    return lambda: o.torch._scaled_mm(
+        a[0], b[0].T, scale_a=a[1], scale_b=b[1], out_dtype=o.torch.bfloat16, use_fast_accum=fast
+    )
+
+
+def _bf16(o: Operands) -> Launch:
+    return lambda: o.torch.mm(o.x, o.w.T, out=o.d)
+
+
+OURS = "nvgemm"
+ALL = (
+    Contender(OURS, "fp8_gemm_nt, scales 1×128 and 128×128", True, _nvgemm),
+    Contender("deepgemm", "deep_gemm.fp8_gemm_nt, the same scales", True, _deepgemm),
+    Contender("cublaslt_block128", "torch._scaled_mm, scales 1×128 and 128×128", True, _block128),
+    Contender("cublaslt_block1", "torch._scaled_mm, scales 1×128 for both", True, _block1),
+    Contender("triton", "a plain Triton kernel, scales 1×128 and 128×128", True, _triton),
+    Contender("cublaslt_tensor", "torch._scaled_mm, one scale a matrix, no promotion", False, _per_tensor),
+    Contender("cublaslt_row", "torch._scaled_mm, one scale a row, no promotion", False, _per_row),
+    Contender("bf16", "torch.mm in BF16", False, _bf16),
+)
+_NEEDS = {"deepgemm": ("deep_gemm",), "triton": ("triton",)}

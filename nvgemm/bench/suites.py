@@ -15,3 +15,11 @@ TOKENS = (1, 16, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
 
 DENSE = [(m, n, k) for n, k in WEIGHTS for m in TOKENS] + [(8192, 8192, 8192)]
 """M, N, K of the dense suite."""
+
+SUITES = {"dense": DENSE}
+
+RANGES = {"M ≤ 128": (0, 128), "256 ≤ M ≤ 1024": (129, 1024), "M ≥ 2048": (1025, 1 << 31)}
+"""What a suite is summed up by: title → smallest and largest M."""
+
+MODES = ("cold", "sustained")
+"""L2 flushed before each launch; or seconds of load."""

@@ -30,7 +30,7 @@ def run(m: int, n: int, k: int, count: int = 24) -> None:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(lambda config: build_config(config, settings.sass), configs))
     times = measure(torch, Flush(torch), {str(i): run for i, run in enumerate(_runs(torch, configs, m, n, k))})
-    for i, of in sorted(times.items(), key=lambda item: item[1].median):
+    for i, of in sorted(times.items(), key=lambda item: item[1].us):
         print(_line(configs[int(i)], of, predict(configs[int(i)], m, model(device)), configs[int(i)] == picked))
 
 
@@ -53,4 +53,4 @@ def _line(c: GemmConfig, times: Times, clocks: float, picked: bool) -> str:
     blocks = f"{c.block_m}×{c.block_n}, {c.num_stages} stages, {c.num_consumers} consumers, K split {c.k_split}"
     predicted = f"predicted {clocks / H100_CLOCK * 1e6:.2f}"
     mark = "  <- picked" if picked else ""
-    return f"{times.median:>9.2f} µs  {blocks}, cluster {c.cluster_m}×{c.cluster_n}, {predicted}{mark}"
+    return f"{times.us:>9.2f} µs  {blocks}, cluster {c.cluster_m}×{c.cluster_n}, {predicted}{mark}"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import nvgemm
-from nvgemm import cli, settings
+from nvgemm import cli, commands, settings
 
 ROOT = Path(__file__).resolve().parents[2]
 SHAPE = ["--dense", "256", "512", "512"]
@@ -63,6 +63,33 @@ def test_explain_tells_that_blocks_were_measured(capsys: pytest.CaptureFixture[s
 def test_explain_refuses_a_shape_without_a_kernel(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["explain", "64", "100", "128"]) == 1
     assert "N % 8 == 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["info", "explain", "sass", "compile", "demo", "bench", "latency"])
+def test_every_command_has_help_and_json(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main([command, "--help"])
+    text = capsys.readouterr().out
+    assert stop.value.code == 0
+    assert text.startswith(f"usage: nvgemm {command} ")
+    assert "--json" in text
+    assert f"\n  {command} " in output(capsys)
+
+
+def test_an_interrupted_command_says_so(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commands, "info", interrupt)
+    assert cli.main(["info"]) == 130
+    assert capsys.readouterr().err == "nvgemm info: interrupted\n"
+
+
+def test_compile_as_json(capsys: pytest.CaptureFixture[str], shared_cache: str) -> None:
+    facts = json.loads(output(capsys, "compile", *SHAPE, "--json"))
+    assert Path(facts["path"]).parent == Path(shared_cache)
+    assert facts["constants"]["SHAPE_N"] == 512
+    assert facts["policy"] == "s2e2"
 
 
 def test_compile_prints_the_entry(capsys: pytest.CaptureFixture[str], shared_cache: str) -> None:

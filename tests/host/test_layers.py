@@ -18,7 +18,7 @@ LAYERS = [  # from the ground up; a folder's name stands for all its files
     {"choice"},
     {"runtime"},
     {"gemm", "dense", "explain", "grouped", "moe", "quantize", "prepared", "reference", "testing"},
-    {"__init__", "__main__", "cli", "info", "demo", "tune", "deep_gemm", "bench"},
+    {"__init__", "__main__", "cli", "commands", "info", "demo", "tune", "deep_gemm", "bench"},
 ]
 FRAMEWORKS = {"torch", "cupy"}
 MEET_FRAMEWORKS = ("deep_gemm", "bench")  # these mirror or measure them

@@ -1,0 +1,118 @@
+"""A suite from end to end: every contender on every shape, checked, timed, and what was lost timed again."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from nvgemm.bench import cold, sustained
+from nvgemm.bench.cold import Times
+from nvgemm.bench.operands import Operands
+from nvgemm.bench.peers import OURS, Contender, Launch, contenders
+from nvgemm.bench.results import Record, header, is_lost, record, summary
+from nvgemm.bench.suites import SUITES
+from nvgemm.choice import checks
+from nvgemm.choice.problem import traffic_bytes_with_scales
+from nvgemm.runtime import driver
+
+Shape = tuple[int, int, int]
+
+_TOLERANCE = {True: 5e-3, False: 0.1}  # relative Frobenius error: BF16 rounding is 1.7e-3, other quantisations 4e-2
+
+
+class Bench:
+    """One run of a suite; `results` grows as it goes on, so that an interrupted run loses nothing.
+
+    Parameters
+    ----------
+    shapes : sequence of (M, N, K), optional
+        Default: the whole suite.
+    names : sequence of str, optional
+        Contenders beside nvgemm; default: all that can be imported.
+    rounds : int
+        Cold: times that each contender is launched.
+    seconds : float
+        Sustained: time that each contender runs for.
+
+    Raises
+    ------
+    UnsupportedDeviceError, ModuleNotFoundError, ValueError
+        Device 0 is no Hopper GPU, torch is absent, or a contender or shape is not possible.
+    """
+
+    def __init__(
+        self,
+        suite: str = "dense",
+        mode: str = "cold",
+        shapes: Sequence[Shape] | None = None,
+        names: Sequence[str] | None = None,
+        rounds: int = 30,
+        seconds: float = 2.0,
+    ) -> None:
+        self.shapes: list[Shape] = [(m, n, k) for m, n, k in shapes or SUITES[suite]]
+        for m, n, k in self.shapes:
+            checks.sizes(m, n, k)
+        self._num_sms = driver.require_hopper(0).num_sms
+        self._torch = importlib.import_module("torch")
+        self._contenders, missing = contenders(names)
+        self._refused: Record = {}
+        self._rounds, self._seconds = rounds, seconds
+        self._flush = cold.Flush(self._torch)
+        self._measure = {"cold": self._cold, "sustained": self._sustained}[mode]
+        self.results = header(suite, mode, rounds, self._contenders, missing) | {
+            "refused": self._refused,
+            "shapes": [],
+            "complete": False,
+        }
+
+    def run(self, tell: Callable[[Record], object]) -> None:
+        """Measure all shapes, then those that were lost again; `tell` gets each record."""
+        records = self.results["shapes"]
+        for shape in self.shapes:
+            records.append(record(*shape, self._num_sms, self._measure(*shape)))
+            tell(records[-1])
+        for i, lost in enumerate(records):
+            if is_lost(lost):
+                shape = lost["m"], lost["n"], lost["k"]
+                records[i] = record(*shape, self._num_sms, self._measure(*shape), retimed=True)
+                tell(records[i])
+        self.results["complete"] = True
+
+    def finish(self) -> Record:
+        """The results so far, with their summary."""
+        self.results["summary"] = summary(self.results["shapes"])
+        return self.results
+
+    def _cold(self, m: int, n: int, k: int) -> dict[str, Times]:
+        operands = Operands(self._torch, m, n, k)
+        return cold.measure(self._torch, self._flush, self._launches(operands), self._rounds)
+
+    def _sustained(self, m: int, n: int, k: int) -> dict[str, Times]:
+        sets = sustained.sets_of(traffic_bytes_with_scales(m, n, k))
+        rotated = [self._launches(Operands(self._torch, m, n, k)) for _ in range(sets)]
+        able = [name for name in rotated[0] if all(name in launches for launches in rotated)]
+        runs = {name: [launches[name] for launches in rotated] for name in able}
+        return sustained.measure(self._torch, runs, self._seconds)
+
+    def _launches(self, operands: Operands) -> dict[str, Launch]:
+        """What launches each contender that can do this shape, each result checked once."""
+        exact, launches = operands.exact(), {}
+        for contender in self._contenders:
+            try:
+                launch = contender.launcher(operands)
+                result = launch()
+            except (RuntimeError, ValueError) as error:  # this library has no kernel for the shape
+                if contender.name == OURS:
+                    raise
+                self._refused.setdefault(contender.name, {})[operands.name] = str(error).split("\n")[0]
+                continue
+            _check(contender, operands, result, exact)
+            launches[contender.name] = launch
+        return launches
+
+
+def _check(contender: Contender, operands: Operands, result: Any, exact: Any) -> None:
+    error = float((result.float() - exact).norm() / exact.norm())
+    if not error < _TOLERANCE[contender.same_job]:
+        raise RuntimeError(f"{contender.name} is wrong at {operands.name}: relative error {error:.1e}")

@@ -1,0 +1,102 @@
+"""Times under sustained load: seconds of back-to-back calls, the clock and the power that the card then holds."""
+
+from __future__ import annotations
+
+import importlib
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from nvgemm.bench.clock import ClockProbe
+from nvgemm.bench.cold import Times
+
+ROTATED_BYTES = 200 << 20  # of operands in turn, so that none is still in the L2: four times as much
+CHUNK = 0.03  # seconds between two readings of the clock and the timer
+SETTLING = 0.4  # share of a turn until clock and power have settled, which is not counted
+TURNS = 2  # of every contender, one after the other
+
+Launch = Callable[[], object]
+
+
+def sets_of(bytes_of_one: int) -> int:
+    """Sets of operands to rotate over."""
+    return max(2, min(64, -(-ROTATED_BYTES // bytes_of_one)))
+
+
+def measure(torch: Any, runs: Mapping[str, Sequence[Launch]], seconds: float = 1.0) -> dict[str, Times]:
+    """Times of contenders that run alone for `seconds`, in turns.
+
+    Parameters
+    ----------
+    runs : mapping
+        For each contender one launch for each set of operands. They are recorded in a CUDA graph, so that the host's
+        time does not count.
+    """
+    graphs = {name: _graph(torch, launches) for name, launches in runs.items()}
+    taken: dict[str, list[tuple[list[float], list[float], float | None]]] = {name: [] for name in runs}
+    for _ in range(TURNS):
+        for name, graph in graphs.items():
+            taken[name].append(_turn(torch, graph, len(runs[name]), seconds / TURNS))
+    return {name: _times(turns) for name, turns in taken.items()}
+
+
+def _times(turns: Sequence[tuple[list[float], list[float], float | None]]) -> Times:
+    watts = [turn[2] for turn in turns if turn[2] is not None]
+    mean = statistics.fmean(watts) if watts else None
+    return Times.of([us for turn in turns for us in turn[0]], [mhz for turn in turns for mhz in turn[1]], mean)
+
+
+def _graph(torch: Any, launches: Sequence[Launch]) -> Any:
+    for launch in launches:  # what compiles, loads or allocates does it here
+        launch()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        for launch in launches:
+            launch()
+    graph.replay()
+    torch.cuda.synchronize()
+    return graph
+
+
+def _turn(torch: Any, graph: Any, calls: int, seconds: float) -> tuple[list[float], list[float], float | None]:
+    """µs a call and MHz of each chunk once the card has settled, and the mean power over these."""
+    replays = max(1, round(CHUNK / _seconds(torch, graph, 1)))
+    probe, samples = ClockProbe(torch, 10_000), list[float]()
+    start = time.perf_counter()
+    energy: tuple[float, float] | None = None
+    while (elapsed := time.perf_counter() - start) < seconds or len(samples) < 3:
+        if elapsed >= SETTLING * seconds:
+            energy = energy or _joules()
+            samples.append(_seconds(torch, graph, replays) * 1e6 / (replays * calls))
+        else:
+            _seconds(torch, graph, replays)
+        probe()
+    watts = None
+    if energy and (end := _joules()):
+        watts = (end[1] - energy[1]) / (end[0] - energy[0])
+    return samples, probe.megahertz()[-len(samples) :], watts
+
+
+def _seconds(torch: Any, graph: Any, replays: int) -> float:
+    first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    first.record()
+    for _ in range(replays):
+        graph.replay()
+    last.record()
+    last.synchronize()
+    return float(first.elapsed_time(last)) * 1e-3
+
+
+def _joules() -> tuple[float, float] | None:
+    """Time in seconds and the energy that the card has drawn until then; None without the package nvidia-ml-py."""
+    try:
+        nvml = importlib.import_module("pynvml")
+    except ModuleNotFoundError:
+        return None
+    nvml.nvmlInit()
+    torch = importlib.import_module("torch")
+    uuid = f"GPU-{torch.cuda.get_device_properties(torch.cuda.current_device()).uuid}"
+    millijoules = nvml.nvmlDeviceGetTotalEnergyConsumption(nvml.nvmlDeviceGetHandleByUUID(uuid))
+    return time.perf_counter(), millijoules * 1e-3

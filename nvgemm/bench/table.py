@@ -1,0 +1,79 @@
+"""The results of a run as a table, for the terminal and for Markdown alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from nvgemm.bench.peers import OURS
+from nvgemm.bench.results import Record
+
+_OWN = ("M", "N×K", "nvgemm µs", "spread", "TFLOP/s", "GB/s", "MHz", "share")
+_POWER = ("W", "mJ")
+
+
+def head(run: Record) -> Iterator[str]:
+    """Title and head of the table."""
+    device, software = run["device"], ", ".join(f"{name} {version}" for name, version in run["software"].items())
+    yield f"{run['suite']}, {run['mode']}; {run['date']}, {device['name']}, driver {device['driver']}; {software}"
+    for name, why in run["missing"].items():
+        yield f"without {name}: {why}"
+    yield ""
+    columns = [*_OWN, *(_POWER if run["mode"] == "sustained" else ()), *_peers(run), "ratio"]
+    yield _row([_padded(title, title) for title in columns])
+    yield _row(["-" * max(len(title), _width(title)) for title in columns])
+
+
+def line(run: Record, shape: Record) -> str:
+    """One shape: ours, every peer's µs, and how many times faster than the fastest of the same job we are."""
+    ours = shape["times"][OURS]
+    rate, traffic = shape["flop"] / ours["us"] * 1e-6, shape["bytes"] / ours["us"] * 1e-3
+    cells = {
+        "M": f"{shape['m']}",
+        "N×K": f"{shape['n']}×{shape['k']}",
+        "nvgemm µs": f"{ours['us']:.2f}",
+        "spread": f"{ours['spread']:.1%}",
+        "TFLOP/s": f"{rate:.0f}",
+        "GB/s": f"{traffic:.0f}",
+        "MHz": _number(ours["mhz"], ".0f"),
+        "share": _number(shape["tensor_share"], ".0%"),
+    }
+    if run["mode"] == "sustained":
+        cells |= {"W": _number(ours["watts"], ".0f"), "mJ": _number(ours["joules"], ".2f", 1e3)}
+    for peer in _peers(run):
+        cells[peer] = _number(shape["times"].get(peer, {}).get("us"), ".2f")
+    ratio = _number(shape["envelope"] and shape["envelope"]["ratio"], ".2f")
+    cells["ratio"] = f"{ratio}*" if shape["retimed"] else ratio
+    return _row([_padded(text, title) for title, text in cells.items()])
+
+
+def foot(run: Record) -> Iterator[str]:
+    """The summary by ranges of M."""
+    yield ""
+    if any(shape["retimed"] for shape in run["shapes"]):
+        yield "* timed again, because it was slower than the envelope"
+    for name, why in run["refused"].items():
+        yield f"{name} has no kernel for {len(why)} shapes: {next(iter(why.values()))}"
+    for part in run["summary"]:
+        lost = f"; lost: {', '.join(part['lost'])}" if part["lost"] else "; none lost"
+        yield "{range}: {geomean:.3f} times the envelope (geomean of {shapes}), least {least:.2f}".format(**part) + lost
+
+
+def _peers(run: Record) -> list[str]:
+    return [name for name in run["contenders"] if name != OURS]
+
+
+def _number(value: float | None, form: str, factor: float = 1) -> str:
+    return "-" if value is None else format(value * factor, form)
+
+
+def _padded(text: str, title: str) -> str:
+    return f"{text:>{max(len(title), _width(title))}}"
+
+
+def _width(title: str) -> int:
+    return {"M": 5, "N×K": 11, "mJ": 7}.get(title, 7)
+
+
+def _row(cells: list[Any]) -> str:
+    return f"| {' | '.join(cells)} |"
