@@ -11,11 +11,11 @@ from nvgemm.choice import checks
 from nvgemm.choice.pointers import NAMES
 from nvgemm.choice.problem import GRANULARITY, Problem, ceil_div, row_stride, sfa_stride
 from nvgemm.errors import PerformanceWarning
-from nvgemm.quantize import transpose
-from nvgemm.runtime import driver, memory, sm_limit, streams
+from nvgemm.runtime import driver, sm_limit, streams
 from nvgemm.runtime.allocation import refuse_capture
 from nvgemm.runtime.arrays import ArrayView, view
-from nvgemm.runtime.dense_kernel import DenseKernel, Launch, dense_kernel, load_dense_kernel, transposed_scales
+from nvgemm.runtime.dense_kernel import DenseKernel, dense_kernel, load_dense_kernel, transposed_scales
+from nvgemm.runtime.kernel import Launch
 
 Operands = tuple[ArrayView, ArrayView, ArrayView, ArrayView, ArrayView]
 
@@ -54,6 +54,8 @@ def admit(
         sm_limit.within(views[0].device, sm_limit.check(num_sms))  # type: ignore[union-attr]
     d = objects[4]
     if d is None:
+        from nvgemm.runtime import memory  # what few calls need is not imported before the first of them
+
         a = views[0]
         assert a is not None
         driver.require_hopper(a.device)
@@ -72,6 +74,8 @@ def prepare(problem: Problem, operands: Operands, stream: int, num_sms: int | No
     kernel = ready_kernel(problem, operands[0].device, stream, num_sms)
     if problem.sfa_mn_major:
         return Prepared(operands, kernel, kernel.bind(*operands))
+    from nvgemm.quantize import transpose
+
     sfa = operands[1]
     warnings.warn(
         f"a scales: strides {sfa.strides} of shape {sfa.shape} are transposed on the device in each call; "
@@ -101,6 +105,8 @@ def scale_bytes(m: int, k: int) -> int:
 def _launch_transposed(
     kernel: DenseKernel, operands: Operands, stream: int, transpose_to: Callable[[int], None]
 ) -> None:
+    from nvgemm.runtime import memory
+
     a, sfa, b, sfb, d = operands
     with memory.scratch_lock:
         ptr = memory.scratch(d.device, stream, scale_bytes(a.shape[0], a.shape[1]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 from nvgemm.choice import checks
@@ -113,7 +112,7 @@ def _weighed(config: GemmConfig, m: int, device: Model) -> dict[str, Any]:
     grid, tiles = config.grid(m, device.num_sms), config.num_tiles(m)
     waves = ceil_div(tiles, grid)
     measures = {"tiles": tiles, "ctas": grid, "waves": waves, "full": tiles / grid / waves}
-    return {**asdict(config), **measures, "predicted_us": predict(config, m, device) / H100_CLOCK * 1e6}
+    return {**config._asdict(), **measures, "predicted_us": predict(config, m, device) / H100_CLOCK * 1e6}
 
 
 def _blocks(row: dict[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from nvgemm import settings
@@ -12,11 +12,12 @@ from nvgemm.choice.pointers import NAMES
 from nvgemm.choice.problem import Problem
 from nvgemm.dense import Prepared, admit, prepare
 from nvgemm.runtime import sm_limit, streams
-from nvgemm.runtime.arrays import ArrayView, fingerprint
+from nvgemm.runtime.arrays import fingerprint
 from nvgemm.runtime.build import Cubin
-from nvgemm.runtime.dense_kernel import Launch, build_config
+from nvgemm.runtime.dense_kernel import build_config
+from nvgemm.runtime.kernel import Launch
 
-Known = tuple[Launch, Sequence[ArrayView]]  # what launches, and whose stream it is launched on
+Known = tuple[Launch, Callable[[], int]]  # what launches, and what tells the stream where none is given
 
 # Calls whose operands passed every check before, by their fingerprints.
 _known: dict[tuple[object, ...], Known] = {}
@@ -73,7 +74,7 @@ def fp8_gemm_nt(
     Any M ≥ 0, N a multiple of 8, K a multiple of 16. M = 0 or N = 0 does nothing, K = 0 gives zeros. NaN and infinity
     go through as IEEE 754 says. The same inputs and configuration give the same bits.
     """
-    objects = (*checks.pair(a, "a"), *checks.pair(b, "b"), d)
+    objects = checks.operands(a, b, d)
     if num_sms is None:
         num_sms = sm_limit.limit
     if d is None:  # allocated here, so another one in each call: not to be remembered
@@ -81,14 +82,14 @@ def fp8_gemm_nt(
     seen = (fingerprint(objects, NAMES), recipe and tuple(recipe), settings.sass, num_sms)
     known = _known.get(seen)
     if known is not None:
-        launch, ordering = known
-        launch(streams.resolve(stream, ordering, objects))
+        launch, current = known
+        launch(current() if stream is None else streams.handle(stream))
         return d
     prepared, d = _launch(objects, recipe, stream, num_sms)
     if prepared.bound is not None:
         if len(_known) >= _MAX_KNOWN:
             _known.clear()
-        _known[seen] = prepared.bound, streams.deciding(prepared.operands)
+        _known[seen] = prepared.bound, streams.current(prepared.operands)
     return d
 
 

@@ -80,10 +80,11 @@ class Plan:
 
     def _bind(self, a: Any, b: Any, d: Any, stacklevel: int) -> None:
         """`stacklevel`: as in `prepare`."""
-        objects = (*checks.pair(a, "a"), *checks.pair(b, "b"), d)
+        objects = checks.operands(a, b, d)
         problem, operands, handle, d = admit(objects, self._recipe, self._stream, self._num_sms)
         # The last step that can fail: nothing has changed before.
         self._prepared = prepare(problem, operands, handle, self._num_sms, stacklevel)
+        self._launch = self._prepared.bound or self._prepared.launch
         self.a, self.b, self.d, self.problem, self.stream = a, b, d, problem, handle
 
     def __call__(self, *, a: Any = None, b: Any = None, d: Any = None) -> Any:
@@ -115,7 +116,7 @@ class Plan:
                 self.d if d is None else d,
                 stacklevel=4,
             )
-        self._prepared.launch(self.stream)
+        self._launch(self.stream)
         return self.d
 
     @property

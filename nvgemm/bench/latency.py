@@ -94,19 +94,27 @@ def _known(a: Any, b: Any, d: Any, stream: int) -> Parts:
     objects = (*a, *b, d)
     seen = arrays.fingerprint(objects, NAMES)
     table = {seen: None}
-    ordering = streams.deciding([arrays.view(x, name) for x, name in zip(objects, NAMES, strict=True)])
-    bound: Any = nvgemm.plan(a, b, d)._prepared.bound
-    kernel, (grid, threads, arguments) = bound.func.__self__, bound.args
-    config = kernel._configure(grid, threads, stream)
-    function, launch = kernel._function, driver.cuda().cuLaunchKernelEx
+    prepared = nvgemm.plan(a, b, d)._prepared
+    current = streams.current(prepared.operands)
+    bound, bare = _launches(prepared, stream)
     return {
-        "take the pairs apart": lambda: (*checks.pair(a, "a"), *checks.pair(b, "b"), d),
+        "take the pairs apart": lambda: checks.operands(a, b, d),
         "fingerprint": lambda: arrays.fingerprint(objects, NAMES),
         "look-up": lambda: table.get(seen),
-        "stream": lambda: streams.resolve(None, ordering, objects),
-        "launch, the context's check included": lambda: bound(stream),
-        "cuLaunchKernelEx alone": lambda: launch(config, function, arguments.address, 0),
+        "stream": current,
+        "launch": lambda: bound(stream),
+        "cuLaunchKernelEx alone": bare,
     }
+
+
+def _launches(prepared: Any, stream: int) -> tuple[Callable[[int], None], Callable[[], object]]:
+    """A launch as calls make it, and the driver's function alone, with everything converted beforehand."""
+    kernel, m = prepared.kernel, prepared.operands[4].shape[0]
+    grid, threads = kernel.config.grid(m, kernel.device.num_sms), kernel.config.num_threads
+    arguments = kernel._pack(*prepared.operands)
+    config = kernel.kernel._configure({}, grid, threads, stream)
+    function, launch = kernel.kernel._function, driver.cuda().cuLaunchKernelEx
+    return prepared.bound, lambda: launch(config, function, arguments.address, 0)
 
 
 def _new(objects: tuple[Any, ...]) -> Parts:

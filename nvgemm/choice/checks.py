@@ -17,10 +17,17 @@ RECIPE_1D2D = (1, 128, 128)  # rows of A, rows of B and elements of K to each sc
 _QUANTISER = {"a": "per_token_cast_to_fp8", "b": "per_block_cast_to_fp8"}
 
 
+def operands(a: Any, b: Any, d: Any) -> tuple[Any, Any, Any, Any, Any]:
+    """``(*pair(a), *pair(b), d)``, in one step where both are pairs."""
+    if isinstance(a, tuple) and isinstance(b, tuple) and len(a) == len(b) == 2:
+        (data_a, sfa), (data_b, sfb) = a, b
+        if data_a is not None and sfa is not None and data_b is not None and sfb is not None:
+            return data_a, sfa, data_b, sfb, d
+    return (*pair(a, "a"), *pair(b, "b"), d)
+
+
 def pair(x: Any, name: str) -> tuple[Any, Any]:
     """Take ``(data, scales)`` apart; a bare array and a missing half are refused by name."""
-    if isinstance(x, tuple) and len(x) == 2 and x[0] is not None and x[1] is not None:
-        return x
     if isinstance(x, (tuple, list)) and not hasattr(x, "shape"):
         if len(x) == 2 and x[0] is not None and x[1] is not None:
             return x[0], x[1]

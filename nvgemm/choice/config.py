@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 from nvgemm.choice.problem import GRANULARITY, align, ceil_div
 
@@ -12,8 +12,7 @@ MAX_SHARED_BYTES = 232_448  # of one CTA on sm_90
 _STRIP_BYTES = 16 * 128
 
 
-@dataclass(frozen=True, slots=True)
-class GemmConfig:
+class GemmConfig(NamedTuple):
     """The constants of `kernels_cu/fp8_gemm.cu`; each field is the constexpr of the same name in capitals.
 
     Blocks are in elements; a cluster is 2 CTAs along M (they share B), 2 along N (they share A), or a single CTA.
@@ -58,7 +57,7 @@ class GemmConfig:
 
     def constants(self) -> dict[str, int]:
         """What `config.cuh` defines."""
-        return {name.upper(): value for name, value in asdict(self).items()} | {"SHARED_BYTES": self.shared_bytes}
+        return {name.upper(): value for name, value in self._asdict().items()} | {"SHARED_BYTES": self.shared_bytes}
 
 
 def num_sfb(block_n: int) -> int:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from nvgemm.choice import tuned
 from nvgemm.choice.config import BLOCK_K, MAX_SHARED_BYTES, GemmConfig, num_sfb, storage_bytes
@@ -28,8 +28,7 @@ TENSOR_SHARE = 1.23  # clocks that a multiplication takes over its ideal
 SCALE_SHARE = 0.008  # more for each further scale of B in a tile's columns and each consumer that reads all of them
 
 
-@dataclass(frozen=True, slots=True)
-class Model:
+class Model(NamedTuple):
     """What the choice needs to know of a device; the defaults are an H100 SXM's."""
 
     num_sms: int = 132

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 GRANULARITY = 128  # of K for each scale; also rows of B for each scale of recipe 1D2D
 TMA_BYTES = 16  # base pointers and row strides of everything that TMA moves are multiples of this
@@ -26,8 +25,7 @@ class View(Protocol):
     def device(self) -> int: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(NamedTuple):
     """One dense product ``D[M, N] = A[M, K] · B[N, K]ᵀ``.
 
     Attributes

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from operator import attrgetter
 from typing import Any
 
 from nvgemm.errors import CudaError
-from nvgemm.runtime import dlpack, driver
+from nvgemm.runtime import driver
 from nvgemm.runtime.array_view import ArrayView as ArrayView
 from nvgemm.runtime.array_view import contiguous, make
 from nvgemm.runtime.dtypes import canonical, itemsize, typestr_name
@@ -42,18 +41,25 @@ def view(x: Any, name: str) -> ArrayView:
     return door(x, name)
 
 
-def fingerprint(objects: Sequence[Any], names: Sequence[str]) -> tuple[Any, ...]:
-    """What `view` reads of CuPy arrays, unprocessed, in little over half its time; of others their views.
+def fingerprint(objects: tuple[Any, Any, Any, Any, Any], names: Sequence[str]) -> tuple[Any, ...]:
+    """What `view` reads of five CuPy arrays, unprocessed, in less than half its time; of others their views.
 
     Equal fingerprints have equal views. `names` are what the caller calls them, for error messages.
     """
-    kinds = tuple(map(type, objects))
-    if kinds not in _all_cupy:
-        views = tuple(map(view, objects, names))
-        if not all(_doors.get(kind) is _from_cupy for kind in kinds):
-            return views
-        _all_cupy.add(kinds)
-    return tuple(map(_cupy_fields, objects))
+    a, sfa, b, sfb, d = objects
+    kind = type(a)
+    one_kind = type(sfa) is kind and type(b) is kind and type(sfb) is kind and type(d) is kind
+    if one_kind and (_doors.get(kind) or _find_door(a)) is _from_cupy:
+        # fmt: off
+        return (  # written out, because a loop takes half as long again
+            a.data.ptr, a.data.device_id, a.shape, a.strides, a.dtype,
+            sfa.data.ptr, sfa.data.device_id, sfa.shape, sfa.strides, sfa.dtype,
+            b.data.ptr, b.data.device_id, b.shape, b.strides, b.dtype,
+            sfb.data.ptr, sfb.data.device_id, sfb.shape, sfb.strides, sfb.dtype,
+            d.data.ptr, d.data.device_id, d.shape, d.strides, d.dtype,
+        )
+        # fmt: on
+    return tuple(map(view, objects, names))
 
 
 def _find_door(x: Any) -> Callable[[Any, str], ArrayView]:
@@ -119,6 +125,8 @@ def _from_interface(x: Any, name: str) -> ArrayView:
 
 
 def _from_dlpack(x: Any, name: str) -> ArrayView:
+    from nvgemm.runtime import dlpack
+
     kind, device = x.__dlpack_device__()
     if kind not in dlpack.DEVICE_KINDS:
         return _refuse_host(x, name)
@@ -141,8 +149,6 @@ def _refuse(x: Any, name: str) -> ArrayView:
     )
 
 
-_cupy_fields = attrgetter("data.ptr", "data.device_id", "shape", "strides", "dtype")
-_all_cupy: set[tuple[type, ...]] = set()  # types of operands that were all CuPy arrays
 _numpy_dtypes: dict[Any, tuple[str, int]] = {}
 _doors: dict[type, Callable[[Any, str], ArrayView]] = {ArrayView: lambda x, name: x}
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from ctypes import c_uint32, c_uint64, c_void_p
-from functools import lru_cache, partial
+from functools import lru_cache
 
 from nvgemm.choice.config import BLOCK_K, GemmConfig
 from nvgemm.choice.heuristic import H100_CLOCK, Model, select_config
@@ -12,11 +11,9 @@ from nvgemm.choice.problem import Problem, ceil_div, k_block_stride, row_stride,
 from nvgemm.runtime import compile_hint, driver, sm_limit, tensor_map
 from nvgemm.runtime.array_view import ArrayView
 from nvgemm.runtime.build import Cubin, build
-from nvgemm.runtime.kernel import Arguments, load
+from nvgemm.runtime.kernel import Arguments, Launch, load
 
 _STRIP = (16, 64)  # rows and columns of D that a warp stores at a time
-
-Launch = Callable[[int], None]  # on the stream with this handle
 
 
 def resolve_policy(policy: str, config: GemmConfig) -> str:
@@ -52,7 +49,7 @@ class DenseKernel:
         grid = self.config.grid(d.shape[0], self.device.num_sms)
         with driver.context(self.device.ordinal):
             arguments = self._pack(a, sfa, b, sfb, d)
-        return partial(self.kernel.launch, grid, self.config.num_threads, arguments)
+        return self.kernel.bind(grid, self.config.num_threads, arguments)
 
     def _pack(self, a: ArrayView, sfa: ArrayView, b: ArrayView, sfb: ArrayView, d: ArrayView) -> Arguments:
         config, (m, k), n = self.config, a.shape, b.shape[0]

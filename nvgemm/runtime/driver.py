@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 from nvgemm.errors import CudaError, UnsupportedDeviceError
 
@@ -14,8 +13,7 @@ _INVALID_CONTEXT = 201  # CUDA_ERROR_INVALID_CONTEXT: none is current
 _CAPTURE_IMPLICIT = 906  # CUDA_ERROR_STREAM_CAPTURE_IMPLICIT: the legacy stream, while another one captures
 
 
-@dataclass(frozen=True, slots=True)
-class Device:
+class Device(NamedTuple):
     """What the choice of a configuration and `nvgemm info` need to know of a GPU.
 
     Attributes

@@ -12,9 +12,8 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 META = "meta.json"
 LOCK = ".lock"
@@ -23,8 +22,7 @@ STALE_AFTER = 3600  # seconds: far longer than any writer takes
 OCCUPIED = {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR}  # what rename(2) says of a place that is taken
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One stored kernel: its folder (None when only in memory), its cubins by name, and the builder's record."""
 
     path: Path | None

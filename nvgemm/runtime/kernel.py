@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from typing import Any
 
 from nvgemm.errors import CudaError, DriverTooOldError
 from nvgemm.runtime.build import Cubin
-from nvgemm.runtime.driver import check, context, cuda, primary_context, require_hopper
+from nvgemm.runtime.driver import check, context, cuda, require_hopper
 from nvgemm.runtime.tensor_map import TensorMap
 
 _MAX_CONFIGS = 1024  # streams come and go
+_WRONG_CONTEXT = (201, 400)  # CUDA_ERROR_INVALID_CONTEXT: none is current; CUDA_ERROR_INVALID_HANDLE: another one is
+
+Launch = Callable[[int], None]  # on the stream with this handle
 
 
 class Arguments:
@@ -47,30 +51,44 @@ class Kernel:
             limit = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
             check(driver.cuFuncSetAttribute(function, limit, shared_bytes))
         self._function, self._launch = function, driver.cuLaunchKernelEx
-        self._current_context, self._context = driver.cuCtxGetCurrent, primary_context(device)
-        self._configs: dict[tuple[int, int, int], Any] = {}
+        self._configs: dict[tuple[int, int], dict[int, Any]] = {}  # by grid and block, then by stream
 
     def launch(self, grid: int, block: int, arguments: Arguments, stream: int) -> None:
         """Launch `grid` CTAs of `block` threads on `stream`, whatever context is current."""
-        config = self._configs.get((grid, block, stream)) or self._configure(grid, block, stream)
-        failed, current = self._current_context()
-        if failed or int(current) != self._context:
+        self.bind(grid, block, arguments)(stream)
+
+    def bind(self, grid: int, block: int, arguments: Arguments) -> Launch:
+        """What launches `grid` CTAs of `block` threads with `arguments` on the stream that it is called with.
+
+        Which context is current is not asked beforehand: on a stream of its own a kernel runs under any. On the legacy
+        stream of another context, or of none, the driver launches nothing and says so.
+        """
+        configs = self._configs.setdefault((grid, block), {})
+        launch, function = self._launch, self._function
+
+        def start(stream: int) -> None:
+            config = configs.get(stream) or self._configure(configs, grid, block, stream)
+            status = launch(config, function, arguments.address, 0)
+            if status[0]:
+                self._launch_in_context(status, config, arguments)
+
+        return start
+
+    def _launch_in_context(self, status: Any, config: Any, arguments: Arguments) -> None:
+        if int(status[0]) in _WRONG_CONTEXT:
             with context(self.device):
                 status = self._launch(config, self._function, arguments.address, 0)
-        else:
-            status = self._launch(config, self._function, arguments.address, 0)
-        if status[0]:
-            check(status, f"cuLaunchKernelEx({self.cubin.symbol})")
+        check(status, f"cuLaunchKernelEx({self.cubin.symbol})")
 
-    def _configure(self, grid: int, block: int, stream: int) -> Any:
+    def _configure(self, configs: dict[int, Any], grid: int, block: int, stream: int) -> Any:
         """What cuLaunchKernelEx takes in one; kept, because to convert eight numbers takes longer than a look-up."""
         config = cuda().CUlaunchConfig()
         config.gridDimX, config.gridDimY, config.gridDimZ = grid, 1, 1
         config.blockDimX, config.blockDimY, config.blockDimZ = block, 1, 1
         config.sharedMemBytes, config.hStream, config.numAttrs = self.shared_bytes, stream, 0
-        if len(self._configs) >= _MAX_CONFIGS:
-            self._configs.clear()
-        self._configs[grid, block, stream] = config
+        if len(configs) >= _MAX_CONFIGS:
+            configs.clear()
+        configs[stream] = config
         return config
 
 

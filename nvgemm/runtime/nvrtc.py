@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import ctypes
 import re
-from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from nvgemm import settings
 from nvgemm.errors import CompileError
@@ -24,8 +23,7 @@ OPTIONS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Compiled:
+class Compiled(NamedTuple):
     """A cubin as the compiler made it, with what ptxas said."""
 
     cubin: bytes

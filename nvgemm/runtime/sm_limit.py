@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import operator
-from dataclasses import replace
 
 from nvgemm.runtime import driver
 
@@ -66,4 +65,4 @@ def within(ordinal: int, num_sms: int | None) -> driver.Device:
         raise ValueError(
             f"num_sms: {num_sms} is more than the {device.num_sms} SMs of device {ordinal} ({device.name})"
         )
-    return replace(device, num_sms=num_sms)
+    return device._replace(num_sms=num_sms)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from nvgemm.runtime.arrays import ArrayView
@@ -50,11 +50,15 @@ def resolve(stream: Any, views: Sequence[ArrayView | None], objects: Iterable[An
     return 0 if found is None else found
 
 
-def deciding(views: Sequence[ArrayView]) -> Sequence[ArrayView]:
-    """Those of `views` that `resolve` has to look at: the first alone, where all are of one framework."""
-    owner = views[0].owner
-    one = owner in _FRAMEWORKS and all(view.owner == owner for view in views)
-    return views[:1] if one else views
+def current(views: Sequence[ArrayView]) -> Callable[[], int]:
+    """``resolve(None, views)`` to be called later, when another stream may be current."""
+    first = views[0]
+    if first.owner not in _FRAMEWORKS or any(view.owner != first.owner for view in views):
+        return lambda: resolve(None, views)
+    device, cuda = first.device, sys.modules[first.owner].cuda
+    if first.owner == "cupy":
+        return lambda: cuda.get_current_stream(device).ptr
+    return lambda: cuda.current_stream(device).cuda_stream
 
 
 def ordered_by(view: ArrayView) -> int | None:

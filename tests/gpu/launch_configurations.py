@@ -7,7 +7,6 @@ Prints a line ``start`` with the configuration before each launch, and ``done`` 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import os
 import signal
@@ -32,7 +31,7 @@ MOST_COLUMNS = 1024  # of D that are compared where B is large
 
 def job(config: GemmConfig, m: int, *, policy: str = "tuned", num_sms: int = 132) -> str:
     """One line of input. Fewer `num_sms` than tiles: each CTA computes several, as a large product's do."""
-    return json.dumps({"config": dataclasses.asdict(config), "policy": policy, "m": m, "num_sms": num_sms})
+    return json.dumps({"config": config._asdict(), "policy": policy, "m": m, "num_sms": num_sms})
 
 
 def launch_all(jobs: list[str], *, timeout: float, command: tuple[str, ...] = (), **environment: str) -> str:
@@ -77,7 +76,7 @@ def _product(m: int, n: int, k: int) -> tuple[Product, np.ndarray, np.ndarray]:
 
 def _run(config: GemmConfig, policy: str, m: int, num_sms: int) -> None:
     device = driver.require_hopper(0)
-    kernel = DenseKernel(config, policy, dataclasses.replace(device, num_sms=min(num_sms, device.num_sms)))
+    kernel = DenseKernel(config, policy, device._replace(num_sms=min(num_sms, device.num_sms)))
     product, columns, expected = _product(m, config.shape_n, config.shape_k)
     (a, sfa), (b, sfb) = product.pairs()
     d = Guarded(m, config.shape_n)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 from launch_configurations import job, launch_all
 from products import build_all
@@ -25,13 +23,13 @@ def spread() -> list[GemmConfig]:
     legal = list(candidates(Problem(*SHAPE, True)))
     chosen = [config for config in legal if config.block_n in BLOCKS_N]
     of_two = [config for config in legal if config.block_n in NARROWED and config.cluster_m == 1]
-    return chosen + [dataclasses.replace(config, block_n=config.block_n - 8, k_unroll=1) for config in of_two]
+    return chosen + [config._replace(block_n=config.block_n - 8, k_unroll=1) for config in of_two]
 
 
 def fewest_stages() -> list[GemmConfig]:
     """The shortest ring for each kind, and rasters that do not divide the tiles."""
     return [
-        dataclasses.replace(config, num_stages=max(2, config.k_split), num_d_strips=1, raster_m=3, k_unroll=1)
+        config._replace(num_stages=max(2, config.k_split), num_d_strips=1, raster_m=3, k_unroll=1)
         for config in spread()
         if config.block_n in (24, 112, 128)
     ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -102,7 +101,7 @@ EXAMPLE = GemmConfig(2112, 7168, 128, 112, 5, 2, 1, 2, 2, 1, 8, 1)
     ],
 )
 def test_tiles_count_the_idle_halves_of_clusters(m, changes, tiles):
-    config = replace(EXAMPLE, **changes)
+    config = EXAMPLE._replace(**changes)
     assert config.num_tiles(m) == tiles
     assert config.grid(m, 31) == min(tiles, 31 - 31 % config.cluster_size)
 
@@ -111,5 +110,5 @@ def test_constants_are_the_fields_and_the_bytes():
     constants = EXAMPLE.constants()
     assert constants.pop("SHARED_BYTES") == EXAMPLE.shared_bytes
     assert {name.lower(): value for name, value in constants.items()} == {
-        field: getattr(EXAMPLE, field) for field in GemmConfig.__dataclass_fields__
+        field: getattr(EXAMPLE, field) for field in GemmConfig._fields
     }

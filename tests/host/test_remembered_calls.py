@@ -8,10 +8,11 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from nvgemm import PerformanceWarning, dense, gemm, prepared
+from nvgemm import PerformanceWarning, dense, gemm, prepared, quantize
 from nvgemm.choice.heuristic import select_config
+from nvgemm.choice.pointers import NAMES
 from nvgemm.choice.problem import Problem
-from nvgemm.runtime import arrays, driver, sm_limit
+from nvgemm.runtime import arrays, driver, memory, sm_limit
 from nvgemm.runtime.array_view import ArrayView
 
 M, N, K = 64, 576, 2048
@@ -91,13 +92,24 @@ def test_a_cupy_array_is_known_by_all_that_its_view_reads():
         return cupy.ndarray(shape, dtype, cupy.cuda.MemoryPointer(memory, 0), strides)
 
     others = [array(2 << 20), array(shape=(32, 16)), array(dtype="int32"), array(strides=(4, 256)), array(device=1)]
-    seen = [arrays.fingerprint([x], ["a"]) for x in (array(), *others)]
-    assert len(set(seen)) == len({arrays.view(x, "a") for x in (array(), *others)}) == 1 + len(others)
-    assert arrays.fingerprint([array()], ["a"]) == seen[0]
-    assert arrays.fingerprint([array(), A[0]], ["a", "b"]) == (arrays.view(array(), "a"), A[0])
+
+    def fingerprint(*some):
+        """Of these, and of as many equal arrays as make five operands."""
+        return arrays.fingerprint((*some, *(array(3 << 20) for _ in range(5 - len(some)))), NAMES)
+
+    for place in range(5):
+        before = [array(3 << 20) for _ in range(place)]
+        seen = [fingerprint(*before, x) for x in (array(), *others)]
+        assert len(set(seen)) == len({arrays.view(x, "a") for x in (array(), *others)}) == 1 + len(others)
+        assert fingerprint(*before, array()) == seen[0]
+        mixed = fingerprint(*before, A[0])
+        assert mixed[place] == A[0]
+        assert mixed == tuple(arrays.view(x, "a") for x in (*before, A[0], *[array(3 << 20)] * (4 - place)))
 
 
-def test_what_only_looks_like_a_cupy_array_is_known_by_its_view(monkeypatch):
+@pytest.mark.parametrize("others", ["cupy", "proxies"])
+def test_what_only_looks_like_a_cupy_array_is_known_by_its_view(monkeypatch, others):
+    cupy = pytest.importorskip("cupy")
     monkeypatch.setattr(driver, "pointer_device", lambda ptr: 0)
 
     class Proxy:
@@ -109,8 +121,10 @@ def test_what_only_looks_like_a_cupy_array_is_known_by_its_view(monkeypatch):
             )
 
     for stream in (5, 7):
-        (seen,) = arrays.fingerprint([Proxy(stream)], ["a"])
-        assert seen.stream == stream
+        memory = cupy.cuda.MemoryPointer(cupy.cuda.UnownedMemory(1 << 20, 1 << 16, None, 0), 0)
+        rest = [Proxy(1) if others == "proxies" else cupy.ndarray((64, 16), "float32", memory) for _ in range(4)]
+        seen = arrays.fingerprint((Proxy(stream), *rest), NAMES)
+        assert seen[0].stream == stream
 
 
 def test_a_host_array_is_refused_by_name():
@@ -120,7 +134,7 @@ def test_a_host_array_is_refused_by_name():
 
 def test_an_allocated_result_is_never_written_again(kernel, monkeypatch):
     made = iter([result(8 << 20), result(9 << 20)])
-    monkeypatch.setattr(dense.memory, "empty", lambda *_: next(made))
+    monkeypatch.setattr(memory, "empty", lambda *_: next(made))
     results = [gemm.fp8_gemm_nt(A, B).ptr, gemm.fp8_gemm_nt(A, B).ptr]
     assert results == [8 << 20, 9 << 20] == [ptr for ptr, _ in kernel.launched]
 
@@ -145,7 +159,7 @@ def test_a_plan_outlives_a_rebinding_that_fails(kernel, monkeypatch):
     def refuse(*_: object) -> None:
         raise RuntimeError("the transpose would have to be loaded")
 
-    monkeypatch.setattr(dense, "transpose", refuse)
+    monkeypatch.setattr(quantize, "transpose", refuse)
     calls = lambda: plan(a=K_MAJOR), lambda: prepared.plan(K_MAJOR, B, d), lambda: gemm.fp8_gemm_nt(K_MAJOR, B, d)
     for call in calls:
         with (
@@ -165,8 +179,8 @@ def test_scales_are_transposed_in_each_launch(kernel, monkeypatch):
         scratch.append((stream, size))
         return 8 << 20
 
-    monkeypatch.setattr(dense, "transpose", lambda sfa, stream: transposed.append)
-    monkeypatch.setattr(dense.memory, "scratch", allocate)
+    monkeypatch.setattr(quantize, "transpose", lambda sfa, stream: transposed.append)
+    monkeypatch.setattr(memory, "scratch", allocate)
     with pytest.warns(PerformanceWarning, match="a scales"):
         plan = prepared.plan(K_MAJOR, B, d, stream=7)
     with pytest.warns(PerformanceWarning, match="a scales"):

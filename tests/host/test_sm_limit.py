@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 
 import nvgemm
@@ -47,6 +45,6 @@ def test_what_is_no_number_of_sms_is_refused_and_changes_nothing(value, error, t
 
 def test_a_device_is_taken_whole_or_in_part():
     assert sm_limit.within(0, None) is H100
-    assert sm_limit.within(0, 131) == dataclasses.replace(H100, num_sms=131)
+    assert sm_limit.within(0, 131) == H100._replace(num_sms=131)
     with pytest.raises(ValueError, match=r"num_sms: 133 is more than the 132 SMs of device 0 \(H100\)"):
         sm_limit.within(0, 133)
