@@ -22,7 +22,7 @@ def load(path: Path) -> Record:
         The file cannot be read, or it is no such run.
     """
     try:
-        run = json.loads(path.read_text())
+        run = json.loads(path.read_text(encoding="utf-8"))
         if run["schema"] != SCHEMA or not isinstance(run["shapes"], list):
             raise ValueError(f"schema {run['schema']}, expected {SCHEMA}")
     except (KeyError, TypeError, ValueError) as error:

@@ -33,7 +33,7 @@ def header(suite: str, mode: str, rounds: int, found: Iterable[Contender], missi
         "suite": suite,
         "mode": mode,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": " ".join(["nvgemm", *sys.argv[1:]]),
+        "command": " ".join(["nvgemm bench", *(word for word in sys.argv[1:] if word != "bench")]),
         "rounds": rounds,
         "device": {
             "name": device.name,
