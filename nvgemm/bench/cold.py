@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from nvgemm.bench import clock
+from nvgemm.runtime import driver
 
 FLUSH_BYTES = 256 << 20  # five times the L2: written, then as much read, so that no dirty lines are left to write back
-WARM_UP = 0.15  # seconds of matrix products: an idle card clocks at a fraction of its speed
+SETTLED = 0.98  # of the highest SM clock
+MOST_WARM_UP = 1.0  # seconds
 _FLUSH_KERNEL = 40.0  # µs: writing FLUSH_BYTES takes twice as long, a fill of a contender's own less
 
 
@@ -48,24 +50,30 @@ class Times:
 
 
 class Flush:
-    """Scratch that empties the L2, and the warm-up before a measurement."""
+    """Scratch that empties the L2, and warms up before a measurement."""
 
     def __init__(self, torch: Any) -> None:
-        self._torch = torch
+        self._torch, self._megahertz = torch, driver.device(torch.cuda.current_device()).clock_khz * 1e-3
         self._write = torch.empty(FLUSH_BYTES, dtype=torch.uint8, device="cuda")
         self._read = torch.zeros(FLUSH_BYTES // 4, dtype=torch.float32, device="cuda")
-        self._square = torch.randn(4096, 4096, dtype=torch.bfloat16, device="cuda")
 
     def __call__(self) -> None:
         self._write.fill_(1)
         self._read.sum()
 
     def warm_up(self) -> None:
-        until = time.perf_counter() + WARM_UP
+        """Flush until the SM clock has settled at its highest.
+
+        An idle card clocks at a fraction of its speed; one that has run matrix products is held back for a while.
+        """
+        until = time.perf_counter() + MOST_WARM_UP
         while time.perf_counter() < until:
-            for _ in range(5):
-                self._square @ self._square
-            self._torch.cuda.synchronize()
+            probe = clock.ClockProbe(self._torch, 1)
+            for _ in range(16):
+                self()
+            probe()
+            if probe.megahertz()[0] >= SETTLED * self._megahertz:
+                return
 
 
 def measure(torch: Any, flush: Flush, runs: Mapping[str, Callable[[], object]], rounds: int = 30) -> dict[str, Times]:

@@ -122,8 +122,17 @@ def verdict(summary: Mapping[str, Any]) -> str:
 def save(figure: Any, folder: Path, name: str, formats: Iterable[str]) -> list[Path]:
     """Write `figure` in each format and return the paths. The same data give the same SVG, byte for byte."""
     folder.mkdir(parents=True, exist_ok=True)
+    _settle(figure)
     paths = [folder / f"{name}.{suffix}" for suffix in formats]
     for path in paths:
         metadata = {"Date": None} if path.suffix == ".svg" else {}
         figure.savefig(path, dpi=150, metadata=metadata)
     return paths
+
+
+def _settle(figure: Any) -> None:
+    """Lay the panels out once; the last digits of their places, which the solver leaves to chance, are rounded away."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axes in figure.axes:
+        axes.set_position([round(side, 5) for side in axes.get_position().bounds])
