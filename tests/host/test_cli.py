@@ -42,14 +42,14 @@ def test_info_names_every_setting(capsys: pytest.CaptureFixture[str], shared_cac
 
 
 def test_explain_weighs_candidates_against_floors(capsys: pytest.CaptureFixture[str]) -> None:
-    facts = json.loads(output(capsys, "explain", "2048", "4096", "7168", "--json"))
+    facts = json.loads(output(capsys, "explain", "2048", "4104", "7168", "--json"))
     times = [row["predicted_us"] for row in facts["candidates"]]
     assert times == sorted(times)
     assert facts["chosen"]["predicted_us"] == times[0]
     assert not facts["chosen"]["measured"]
     assert max(facts["floor"]["tensor_us"], facts["floor"]["memory_us"]) < times[0]
     assert all(0 < row["full"] <= 1 and row["ctas"] * row["waves"] >= row["tiles"] for row in facts["candidates"])
-    text = output(capsys, "explain", "2048", "4096", "7168")
+    text = output(capsys, "explain", "2048", "4104", "7168")
     assert text.count("\n  *") == 1
     assert "least predicted time, predicted" in text
 
