@@ -76,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     explain = add("explain", commands.explain)
     for size in "mnk":  # argparse cannot print the help of a positional argument with three names
         explain.add_argument(size, type=int, metavar=size.upper(), help="of D [M, N] = A [M, K] · B [N, K]ᵀ")
+    _add_num_sms(explain)
     _add_sass(add("sass", commands.sass))
     _add_compile(add("compile", commands.compile))
     add("demo", commands.demo)
@@ -89,8 +90,14 @@ def _add_shape(parser: argparse._ActionsContainer, required: bool = False) -> No
     parser.add_argument("--dense", nargs=3, type=int, metavar=("M", "N", "K"), required=required, help=shape_help)
 
 
+def _add_num_sms(parser: argparse.ArgumentParser) -> None:
+    sms_help = "SMs that the product is given (default: all of the first GPU, or of an H100)"
+    parser.add_argument("--num-sms", type=int, metavar="COUNT", help=sms_help)
+
+
 def _add_compile(parser: argparse.ArgumentParser) -> None:
     _add_shape(parser, required=True)
+    _add_num_sms(parser)
     parser.add_argument("--policy", help="policy for the control bits (default: NVGEMM_SASS)")
     parser.add_argument("--emit", type=Path, metavar="DIR", help="also write sources and cubins to this folder")
 
@@ -99,6 +106,7 @@ def _add_sass(parser: argparse.ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("path", nargs="?", type=Path, help="a cubin file or the folder of a cache entry")
     _add_shape(source)
+    _add_num_sms(parser)
     default = f"default: the kernel's own, {commands.FILE_POLICY} for a file"
     parser.add_argument("--policy", help=f"policy to apply ({default})")
     parser.add_argument("--full", action="store_true", help="also the runs with the control words of an earlier one")

@@ -25,7 +25,7 @@ def explain(options: argparse.Namespace) -> None:
     """What the choice of a kernel weighs."""
     from nvgemm import explain
 
-    facts = explain.weigh(options.m, options.n, options.k)
+    facts = explain.weigh(options.m, options.n, options.k, options.num_sms)
     print(as_json(facts) if options.json else explain.as_text(facts))
 
 
@@ -33,7 +33,7 @@ def compile(options: argparse.Namespace) -> None:
     """Build one kernel, and write it to a folder where that is asked for."""
     from nvgemm.gemm import build_dense
 
-    cubin = build_dense(*options.dense, policy=options.policy)
+    cubin = build_dense(*options.dense, num_sms=options.num_sms, policy=options.policy)
     if options.emit is not None:
         emit(cubin, options.emit)
     if options.json:
@@ -72,7 +72,7 @@ def _before_and_after(options: argparse.Namespace) -> tuple[bytes, bytes, str]:
     if options.dense is not None:
         from nvgemm.gemm import build_dense
 
-        cubin = build_dense(*options.dense, policy=options.policy)
+        cubin = build_dense(*options.dense, num_sms=options.num_sms, policy=options.policy)
         return cubin.raw, cubin.image, cubin.meta["policy"]
     if options.path.is_dir() and options.policy is None:
         policy = json.loads((options.path / "meta.json").read_bytes())["policy"]

@@ -33,7 +33,7 @@ def machine() -> Facts:
     try:
         device = driver.require_hopper(0)
     except (CudaError, UnsupportedDeviceError) as error:
-        return {"device": None, "why": str(error), "num_sms": 132}
+        return {"device": None, "why": str(error)}
     version = ".".join(map(str, driver.driver_version()))
     own = {"device": device.name, "num_sms": device.num_sms, "driver_cuda": version}
     return {**own, "nvrtc": nvrtc.compiler().version, "framework": "CuPy" if _cupy() else "nvgemm"}
@@ -46,10 +46,10 @@ def products(machine: Facts) -> Iterator[Facts]:
     rng = np.random.default_rng(0)
     if machine["device"]:
         for product in PRODUCTS:
-            yield _on_gpu(product, rng, machine["num_sms"])
+            yield _on_gpu(product, rng)
         return
     for product in PRODUCTS:
-        cubin = _build(product, machine["num_sms"])
+        cubin = _build(product)
         yield {**_sizes(product), "cubin": _facts_of(cubin)}
     x, w = activations(rng, SAMPLE, 7168), weights(rng, 512, 7168)
     how = "the tensor core's limited accumulation emulated"
@@ -86,7 +86,7 @@ def product_text(facts: Facts) -> str:
     return "\n".join([*lines, ""])
 
 
-def _on_gpu(product: Product, rng: np.random.Generator, num_sms: int) -> Facts:
+def _on_gpu(product: Product, rng: np.random.Generator) -> Facts:
     x, w = activations(rng, product.m, product.k), weights(rng, product.n, product.k)
     a = nvgemm.per_token_cast_to_fp8(_to_device(x))
     b = nvgemm.per_block_cast_to_fp8(_to_device(w))
@@ -94,7 +94,7 @@ def _on_gpu(product: Product, rng: np.random.Generator, num_sms: int) -> Facts:
     seconds = median_seconds(nvgemm.plan(a, b, d, stream=0))
     speed = {"tflops": product.flop / seconds * 1e-12, "gigabytes": product.bytes / seconds * 1e-9}
     errors = _errors(_to_host(d)[:SAMPLE], x[:SAMPLE], w)
-    cubin = _facts_of(_build(product, num_sms))
+    cubin = _facts_of(_build(product))
     return {**_sizes(product), "microseconds": seconds * 1e6, **speed, "errors": errors, "cubin": cubin}
 
 
@@ -135,10 +135,10 @@ def _emulate(x: np.ndarray[Any, Any], w: np.ndarray[Any, Any]) -> np.ndarray[Any
     return reference.round_to_bf16(reference.promoted_gemm(*a, *b))
 
 
-def _build(product: Product, num_sms: int) -> Cubin:
+def _build(product: Product) -> Cubin:
     from nvgemm.gemm import build_dense
 
-    return build_dense(product.m, product.n, product.k, num_sms=num_sms)
+    return build_dense(product.m, product.n, product.k)
 
 
 def _cupy() -> Any:

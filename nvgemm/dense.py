@@ -51,7 +51,7 @@ def admit(
     problem = checks.dense(*views, recipe=recipe)  # type: ignore[misc, arg-type]
     handle = streams.resolve(stream, views, objects)
     if num_sms is not None:
-        sm_limit.within(views[0].device, sm_limit.check(num_sms))  # type: ignore[union-attr]
+        sm_limit.within(views[0].device, num_sms)  # type: ignore[union-attr]
     d = objects[4]
     if d is None:
         from nvgemm.runtime import memory  # what few calls need is not imported before the first of them

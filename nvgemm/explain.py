@@ -6,11 +6,9 @@ from typing import Any
 
 from nvgemm.choice import checks
 from nvgemm.choice.config import GemmConfig
-from nvgemm.choice.heuristic import H100, H100_CLOCK, Model, candidates, measured_config, predict, select_config
+from nvgemm.choice.heuristic import H100_CLOCK, Model, candidates, measured_config, predict, select_config
 from nvgemm.choice.problem import Problem, ceil_div, traffic_bytes, traffic_bytes_with_scales
-from nvgemm.errors import CudaError, UnsupportedDeviceError
-from nvgemm.runtime import driver
-from nvgemm.runtime.dense_kernel import DenseKernel, model
+from nvgemm.runtime.dense_kernel import DenseKernel, model, model_here
 
 TENSOR_FLOP_PER_CLOCK = 8192  # of one SM's tensor cores, FP8
 SHOWN = 8  # candidates of least predicted time
@@ -39,7 +37,7 @@ def describe(problem: Problem, kernel: DenseKernel | None) -> str:
     return "\n".join([title, *(f"  {name:<10} {text}" for name, text in rows.items())])
 
 
-def weigh(m: int, n: int, k: int) -> dict[str, Any]:
+def weigh(m: int, n: int, k: int, num_sms: int | None = None) -> dict[str, Any]:
     """What the choice for a dense product weighs, as plain data; times in µs.
 
     For the first GPU here, or for an H100 where that is no Hopper GPU. Needs no GPU.
@@ -48,14 +46,16 @@ def weigh(m: int, n: int, k: int) -> dict[str, Any]:
     ----------
     m, n, k : int
         Shape of the product; N a multiple of 8, K of 16, none of them 0.
+    num_sms : int, optional
+        SMs that the product will be given. Default: all.
 
     Raises
     ------
-    ValueError
-        A size is not one of these.
+    ValueError, TypeError
+        A size or `num_sms` is not one of these.
     """
     checks.sizes(m, n, k)
-    name, device = _device()
+    name, device = model_here(num_sms)
     problem = Problem(m, n, k, True)
     chosen = select_config(problem, device)
     ranked = sorted({chosen, *candidates(problem, device)}, key=lambda config: predict(config, m, device))
@@ -88,14 +88,6 @@ def as_text(facts: dict[str, Any]) -> str:
 
 def _title(m: int, n: int, k: int) -> str:
     return f"D [{m}, {n}] = A [{m}, {k}] · B [{n}, {k}]ᵀ"
-
-
-def _device() -> tuple[str, Model]:
-    try:
-        device = driver.require_hopper(0)
-    except (CudaError, UnsupportedDeviceError):
-        return "an H100 SXM (there is no Hopper GPU here)", H100
-    return device.name, model(device)
 
 
 def _floor(m: int, n: int, k: int, device: Model) -> dict[str, float]:

@@ -7,14 +7,14 @@ from typing import Any
 
 from nvgemm import settings
 from nvgemm.choice import checks
-from nvgemm.choice.heuristic import Model, select_config
+from nvgemm.choice.heuristic import select_config
 from nvgemm.choice.pointers import NAMES
 from nvgemm.choice.problem import Problem
 from nvgemm.dense import Prepared, admit, prepare
 from nvgemm.runtime import sm_limit, streams
 from nvgemm.runtime.arrays import fingerprint
 from nvgemm.runtime.build import Cubin
-from nvgemm.runtime.dense_kernel import build_config
+from nvgemm.runtime.dense_kernel import build_config, model_here
 from nvgemm.runtime.kernel import Launch
 
 Known = tuple[Launch, Callable[[], int]]  # what launches, and what tells the stream where none is given
@@ -75,11 +75,10 @@ def fp8_gemm_nt(
     go through as IEEE 754 says. The same inputs and configuration give the same bits.
     """
     objects = checks.operands(a, b, d)
-    if num_sms is None:
-        num_sms = sm_limit.limit
+    num_sms = sm_limit.limit if num_sms is None else sm_limit.check(num_sms)
     if d is None:  # allocated here, so another one in each call: not to be remembered
         return _launch(objects, recipe, stream, num_sms)[1]
-    seen = (fingerprint(objects, NAMES), recipe and tuple(recipe), settings.sass, num_sms)
+    seen = (fingerprint(objects, NAMES), checks.recipe_of(recipe), settings.sass, num_sms)
     known = _known.get(seen)
     if known is not None:
         launch, current = known
@@ -103,16 +102,18 @@ def _launch(
     return prepared, d
 
 
-def build_dense(m: int, n: int, k: int, *, num_sms: int = 132, policy: str | None = None) -> Cubin:
-    """The cubin that a product of this shape would launch on a GPU of `num_sms` SMs. Needs no GPU.
+def build_dense(m: int, n: int, k: int, *, num_sms: int | None = None, policy: str | None = None) -> Cubin:
+    """The cubin that a product of this shape would launch on the first GPU here, or on an H100. Needs no GPU.
 
     Parameters
     ----------
     m, n, k : int
         Shape of the product; N a multiple of 8, K of 16, none of them 0.
+    num_sms : int, optional
+        SMs that the product will be given. Default: all.
     policy : str, optional
         Policy for the control bits; default: `nvgemm.settings.sass`.
     """
     checks.sizes(m, n, k)
-    config = select_config(Problem(m, n, k, True), Model(num_sms=num_sms))
+    config = select_config(Problem(m, n, k, True), model_here(num_sms)[1])
     return build_config(config, settings.sass if policy is None else policy)

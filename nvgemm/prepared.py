@@ -46,7 +46,7 @@ def plan(
     ValueError, TypeError, UnsupportedDeviceError, CompileError, DriverTooOldError, CudaError, RuntimeError
         As `fp8_gemm_nt`; nothing has been launched.
     """
-    return Plan(a, b, d, recipe, stream, sm_limit.limit if num_sms is None else num_sms)
+    return Plan(a, b, d, recipe, stream, sm_limit.limit if num_sms is None else sm_limit.check(num_sms))
 
 
 class Plan:

@@ -40,6 +40,15 @@ def pair(x: Any, name: str) -> tuple[Any, Any]:
     raise TypeError(f"{name}: expected a pair (data, scales), got {got}{hint}")
 
 
+def recipe_of(recipe: Any) -> tuple[int, int, int]:
+    """`recipe` as a tuple; None stands for the one that there is."""
+    if recipe is None or recipe is RECIPE_1D2D:
+        return RECIPE_1D2D
+    if isinstance(recipe, (tuple, list)) and len(recipe) == 3 and all(isinstance(part, int) for part in recipe):
+        return recipe[0], recipe[1], recipe[2]
+    raise TypeError(f"recipe: expected three ints, such as {RECIPE_1D2D}, got {recipe!r}")
+
+
 def sizes(m: int, n: int, k: int) -> None:
     """Refuse a shape that no kernel is built for."""
     if min(m, n, k) < 1 or n % 8 or k % 16:
@@ -69,7 +78,7 @@ def dense(
     ValueError
         Anything else that cannot work; the message gives argument, value and rule.
     """
-    recipe = None if recipe is None else tuple(recipe)  # type: ignore[assignment]
+    recipe = recipe_of(recipe)
     problem, extents = dense_layout(
         (a.shape, a.strides, a.dtype),
         (sfa.shape, sfa.strides, sfa.dtype),
@@ -94,7 +103,7 @@ def dense_layout(
     recipe: tuple[int, int, int] | None = None,
 ) -> tuple[Problem, Extents]:
     """Part of `dense` that pointers have no say in, but for `sfa_aligned`: A's scales start on a 16-byte unit."""
-    if recipe is not None and tuple(recipe) != RECIPE_1D2D:
+    if recipe != RECIPE_1D2D:
         raise ValueError(f"recipe: {RECIPE_1D2D} is what fp8_gemm_nt computes, got {recipe}")
     for name, data, scales in (("a", a, sfa), ("b", b, sfb)):
         if data[2] == "float32" and scales[2] in rules.FP8:

@@ -141,7 +141,7 @@ def _texts(source: Source) -> dict[str, bytes]:
 
 def _cubin(source: Source, entry: Entry, is_new: bool) -> Cubin:
     if refusal := entry.meta.get("refusal"):
-        text = f"{source.kernel}: policy {entry.meta['policy']} is not applied, {refusal}"
+        text = f"{source.kernel}: policy {entry.meta.get('policy')} is not applied, {refusal}"
         warnings.warn(text, SassWarning, stacklevel=3)
     image, raw = entry.cubins["kernel.cubin"], entry.cubins["kernel.raw.cubin"]
     return Cubin(image, raw, source.kernel, entry.path, entry.meta, _texts(source), is_new)

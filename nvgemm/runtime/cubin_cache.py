@@ -2,7 +2,8 @@
 
 An entry is the folder ``<name>.<key>.nvrtc-<compiler>`` with ``kernel.cubin``, ``kernel.raw.cubin``, the sources, and
 ``meta.json``. Its digests find torn and foreign entries; against a hostile writer only the 0700 folder protects.
-Whatever is wrong with an entry, `get` answers None and `put` replaces it.
+Whatever is wrong with an entry's cubins or its record, `get` answers None and `put` replaces it. Its sources are for
+people, and not read.
 """
 
 from __future__ import annotations

@@ -6,12 +6,13 @@ from ctypes import c_uint32, c_uint64, c_void_p
 from functools import lru_cache
 
 from nvgemm.choice.config import BLOCK_K, GemmConfig
-from nvgemm.choice.heuristic import H100_CLOCK, Model, select_config
+from nvgemm.choice.heuristic import H100, H100_CLOCK, Model, select_config
 from nvgemm.choice.problem import Problem, ceil_div, k_block_stride, row_stride, sfa_stride
+from nvgemm.errors import CudaError, UnsupportedDeviceError
 from nvgemm.runtime import compile_hint, driver, sm_limit, tensor_map
 from nvgemm.runtime.array_view import ArrayView
 from nvgemm.runtime.build import Cubin, build
-from nvgemm.runtime.kernel import Arguments, Launch, load
+from nvgemm.runtime.kernel import Arguments, Kernel, Launch, load
 
 _STRIP = (16, 64)  # rows and columns of D that a warp stores at a time
 
@@ -31,7 +32,7 @@ def build_config(config: GemmConfig, policy: str) -> Cubin:
 
 
 class DenseKernel:
-    """``fp8_gemm`` in one configuration on one device; its parameters are packed once for each set of operands.
+    """``fp8_gemm`` in one configuration on the SMs of `device`; parameters are packed once for each set of operands.
 
     ``bind(a, sfa, b, sfb, d)`` gives what launches on checked operands, `sfa` MN-major. A packed set of parameters is
     never changed, so threads share it, and operands seen before cost one look-up.
@@ -39,10 +40,7 @@ class DenseKernel:
 
     def __init__(self, config: GemmConfig, policy: str, device: driver.Device) -> None:
         self.config, self.device = config, device
-        self.cubin = build_config(config, policy)
-        self.kernel = load(self.cubin, device.ordinal, config.shared_bytes)
-        if self.cubin.is_new:
-            compile_hint.tell(self.cubin)
+        self.cubin, self.kernel = _module(config, policy, device.ordinal)
         self.bind = lru_cache(maxsize=4096)(self._bind)
 
     def _bind(self, a: ArrayView, sfa: ArrayView, b: ArrayView, sfb: ArrayView, d: ArrayView) -> Launch:
@@ -80,21 +78,41 @@ def model(device: driver.Device) -> Model:
     return Model(num_sms=device.num_sms, dram_bytes_per_clock=device.memory_bandwidth / H100_CLOCK)
 
 
+def model_here(num_sms: int | None) -> tuple[str, Model]:
+    """Name and model of the first GPU, or of an H100 where that is no Hopper GPU, with `num_sms` of its SMs."""
+    limit = None if num_sms is None else sm_limit.check(num_sms)
+    try:
+        device = sm_limit.within(0, limit)
+    except (CudaError, UnsupportedDeviceError):
+        return "an H100 SXM (there is no Hopper GPU here)", H100 if limit is None else H100._replace(num_sms=limit)
+    return device.name, model(device)
+
+
+_modules: dict[tuple[GemmConfig, str, int], tuple[Cubin, Kernel]] = {}  # one, however many SMs it is launched on
 _kernels: dict[tuple[Problem, int, str, int | None], DenseKernel] = {}
-_loaded: dict[tuple[GemmConfig, str, driver.Device], DenseKernel] = {}
+
+
+def _module(config: GemmConfig, policy: str, ordinal: int) -> tuple[Cubin, Kernel]:
+    if (config, policy, ordinal) not in _modules:
+        cubin = build_config(config, policy)
+        _modules[config, policy, ordinal] = cubin, load(cubin, ordinal, config.shared_bytes)
+        if cubin.is_new:
+            compile_hint.tell(cubin)
+    return _modules[config, policy, ordinal]
 
 
 def dense_kernel(problem: Problem, ordinal: int, policy: str, num_sms: int | None) -> DenseKernel | None:
-    """The kernel for `problem` on `num_sms` SMs, if it is loaded already."""
-    return _kernels.get((problem, ordinal, policy, num_sms))
+    """The kernel for `problem` on `num_sms` SMs, if nothing has to be built or loaded for it."""
+    known = _kernels.get((problem, ordinal, policy, num_sms))
+    if known is None:
+        device = sm_limit.within(ordinal, num_sms)
+        if (select_config(problem, model(device)), policy, ordinal) in _modules:
+            return load_dense_kernel(problem, ordinal, policy, num_sms)
+    return known
 
 
 def load_dense_kernel(problem: Problem, ordinal: int, policy: str, num_sms: int | None) -> DenseKernel:
     """Choose, build and load the kernel for `problem`, each only where it has not been done before."""
     device = sm_limit.within(ordinal, num_sms)
-    config = select_config(problem, model(device))
-    loaded = _loaded.get((config, policy, device))
-    if loaded is None:
-        loaded = _loaded[config, policy, device] = DenseKernel(config, policy, device)
-    _kernels[problem, ordinal, policy, num_sms] = loaded
-    return loaded
+    kernel = DenseKernel(select_config(problem, model(device)), policy, device)
+    return _kernels.setdefault((problem, ordinal, policy, num_sms), kernel)

@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 META = "meta.json"
+CUBINS = {"kernel.cubin", "kernel.raw.cubin"}
 LOCK = ".lock"
 TEMPORARY = ".tmp-"
 STALE_AFTER = 3600  # seconds: far longer than any writer takes
@@ -43,9 +44,9 @@ def read(path: Path) -> Entry | None:
     try:
         meta = json.loads((path / META).read_bytes())
         digests = dict(meta["sha256"])
-        if meta["entry"] != path.name or "kernel.cubin" not in digests or not all(map(_is_inside, digests)):
+        if meta["entry"] != path.name or not digests.keys() >= CUBINS or not all(map(_is_inside, digests)):
             return None
-        cubins = {file: (path / file).read_bytes() for file in digests if _is_cubin(file)}
+        cubins = {file: (path / file).read_bytes() for file in sorted(CUBINS)}
     except (OSError, ValueError, KeyError, TypeError, RecursionError):  # whatever a damaged meta.json can lead to
         return None
     intact = all(digest(content) == digests[file] for file, content in cubins.items())
@@ -68,11 +69,7 @@ def publish(root: Path, folder: str, files: Mapping[str, bytes], meta: Mapping[s
 
 def stored(path: Path | None, files: Mapping[str, bytes], meta: Mapping[str, Any]) -> Entry:
     """The entry that `files` make."""
-    return Entry(path, {file: content for file, content in files.items() if _is_cubin(file)}, dict(meta))
-
-
-def _is_cubin(file: str) -> bool:
-    return file.endswith(".cubin")
+    return Entry(path, {file: content for file, content in files.items() if file in CUBINS}, dict(meta))
 
 
 def _is_inside(file: str) -> bool:

@@ -85,7 +85,7 @@ def test_threads_and_streams(one_shape, sfa, rng):
 
 def test_threads_load_one_kernel_at_once(rng, monkeypatch):
     monkeypatch.setattr(dense_kernel, "_kernels", {})
-    monkeypatch.setattr(dense_kernel, "_loaded", {})
+    monkeypatch.setattr(dense_kernel, "_modules", {})
     monkeypatch.setattr(gemm, "_known", {})
     product = exact(rng, *SHAPE)
     pairs, expected = product.pairs(), product.bits()
@@ -145,7 +145,7 @@ def test_capture_refuses_what_is_not_loaded(stream, rng, monkeypatch):
     pairs, k_major = product.pairs(), product.pairs("k")
     with monkeypatch.context() as patch:
         patch.setattr(dense_kernel, "_kernels", {})
-        patch.setattr(dense_kernel, "_loaded", {})
+        patch.setattr(dense_kernel, "_modules", {})
         patch.setattr(gemm, "_known", {})
         with captured(stream), pytest.raises(RuntimeError, match=r"capturing a graph.*call once before the capture"):
             nvgemm.fp8_gemm_nt(*pairs, d.view, stream=stream)

@@ -54,6 +54,19 @@ def test_explain_weighs_candidates_against_floors(capsys: pytest.CaptureFixture[
     assert "least predicted time, predicted" in text
 
 
+def test_fewer_sms_are_another_choice(capsys: pytest.CaptureFixture[str]) -> None:
+    facts = json.loads(output(capsys, "explain", "4096", "4096", "7168", "--num-sms", "77", "--json"))
+    assert facts["device"]["num_sms"] == 77
+    assert all(row["ctas"] <= 77 for row in facts["candidates"])
+    few, all_sms = (
+        json.loads(output(capsys, "compile", "--dense", "200", "576", "512", "--json", *more))["constants"]
+        for more in (("--num-sms", "3"), ())
+    )
+    assert few != all_sms
+    assert cli.main(["compile", "--dense", "64", "64", "128", "--num-sms", "0"]) == 1
+    assert "num_sms: expected 1 or more, got 0" in capsys.readouterr().err
+
+
 def test_explain_tells_that_blocks_were_measured(capsys: pytest.CaptureFixture[str]) -> None:
     text = output(capsys, "explain", "256", "7168", "16384")
     assert "chosen  128×112, 6 stages, 2 consumers: measured as the fastest" in text

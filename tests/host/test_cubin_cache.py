@@ -47,6 +47,12 @@ def test_what_is_put_is_found(cache_dir: Path) -> None:
     assert get(compiler="12.8") is None
 
 
+def test_sources_are_for_people_only(cache_dir: Path) -> None:
+    stored = put()
+    (stored.path / "ptx/wgmma.cuh").unlink()
+    assert get() == stored
+
+
 def test_folders_are_private_and_nothing_temporary_stays(cache_dir: Path) -> None:
     path = put().path
     assert stat.S_IMODE(cache_dir.stat().st_mode) == stat.S_IMODE(path.stat().st_mode) == 0o700
@@ -119,8 +125,13 @@ def plain_file(path: Path) -> None:
     path.write_bytes(b"not a folder")
 
 
+def no_digest_of_the_raw_cubin(path: Path) -> None:
+    digests = json.loads((path / "meta.json").read_text())["sha256"]
+    rewrite(path, sha256={file: value for file, value in digests.items() if file != "kernel.raw.cubin"})
+
+
 DAMAGE = [truncate, flip_a_bit, remove_a_file, remove_meta, tear_meta, empty_meta, binary_meta, other_identity]
-DAMAGE += [no_digests, digests_of_a_wrong_type, meta_is_a_list, file_outside, plain_file]
+DAMAGE += [no_digests, no_digest_of_the_raw_cubin, digests_of_a_wrong_type, meta_is_a_list, file_outside, plain_file]
 
 
 @pytest.mark.parametrize("damage", DAMAGE, ids=lambda f: f.__name__)

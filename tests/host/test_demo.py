@@ -58,7 +58,7 @@ def test_suite_has_no_shape_twice() -> None:
 def test_without_a_gpu_it_builds_patches_and_computes(cache_dir, monkeypatch) -> None:
     monkeypatch.setattr(settings, "sass", "s2e2")
     monkeypatch.setattr(demo, "PRODUCTS", (Product("small", 1024, 2048, 512),))
-    none = {"device": None, "why": "none", "num_sms": 132}
+    none = {"device": None, "why": "none"}
     facts = list(demo.products(none))
     assert json.loads(json.dumps(facts)) == facts
     text = "\n".join(map(demo.product_text, facts))

@@ -77,11 +77,26 @@ def test_another_number_of_sms_is_another_call(kernel, monkeypatch):
     assert (len(kernel.bound), len(kernel.launched)) == (3, 6)
 
 
-@pytest.mark.parametrize("num_sms", [0, 2.0])
-def test_no_number_of_sms_is_refused_before_anything(kernel, num_sms):
-    with pytest.raises((ValueError, TypeError), match="num_sms: expected"):
-        gemm.fp8_gemm_nt(A, B, result(6 << 20), num_sms=num_sms)
-    assert not kernel.bound
+@pytest.mark.parametrize(
+    ("num_sms", "error"), [(0, ValueError), (True, ValueError), (1.0, TypeError), ([1], TypeError)]
+)
+def test_no_number_of_sms_is_refused_also_by_a_known_call(kernel, monkeypatch, num_sms, error):
+    monkeypatch.setattr(sm_limit, "within", lambda ordinal, num_sms: None)
+    d = result(6 << 20)
+    for _ in range(2):
+        with pytest.raises(error, match="num_sms: expected"):
+            gemm.fp8_gemm_nt(A, B, d, num_sms=num_sms)
+        with pytest.raises(error, match="num_sms: expected"):
+            prepared.plan(A, B, d, num_sms=num_sms)
+        gemm.fp8_gemm_nt(A, B, d, num_sms=1)
+    assert len(kernel.launched) == 2
+
+
+@pytest.mark.parametrize("recipe", [5, "abc", (1, 128), (1.0, 128, 128), [[1], 128, 128]])
+def test_no_recipe_at_all_is_refused(kernel, recipe):
+    with pytest.raises(TypeError, match=r"recipe: expected three ints, such as \(1, 128, 128\), got"):
+        gemm.fp8_gemm_nt(A, B, result(6 << 20), recipe=recipe)
+    assert not kernel.launched
 
 
 def test_a_cupy_array_is_known_by_all_that_its_view_reads():
