@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from ctypes import c_void_p
+from functools import lru_cache
 from typing import Any
 
 from nvgemm.runtime.build import build
-from nvgemm.runtime.kernel import Arguments, load
+from nvgemm.runtime.kernel import Arguments, Kernel, load
 
 KERNEL = "clock_probe"
 
@@ -16,7 +17,7 @@ class ClockProbe:
 
     def __init__(self, torch: Any, capacity: int) -> None:
         self._torch, self._capacity, self._count = torch, capacity, 0
-        self._kernel = load(build(KERNEL, {}), torch.cuda.current_device())
+        self._kernel = _kernel(torch.cuda.current_device())
         self._results = torch.zeros(1 + 2 * capacity, dtype=torch.int64, device="cuda")
         self._arguments = Arguments(c_void_p(self._results.data_ptr()))
 
@@ -34,3 +35,8 @@ class ClockProbe:
         return [
             1e3 * clocks / ns for clocks, ns in zip(numbers[: 2 * count : 2], numbers[1 : 2 * count : 2], strict=True)
         ]
+
+
+@lru_cache
+def _kernel(device: int) -> Kernel:
+    return load(build(KERNEL, {}), device)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,7 +93,15 @@ def measure(torch: Any, flush: Flush, runs: Mapping[str, Callable[[], object]], 
     samples: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
     for name, us, mhz in zip(order, slots, probe.megahertz(), strict=True):
         samples[name].append((us, mhz))
-    return {name: Times.of([us for us, _ in taken], [mhz for _, mhz in taken]) for name, taken in samples.items()}
+    return {name: _times(name, taken) for name, taken in samples.items()}
+
+
+def _times(name: str, taken: Sequence[tuple[float, float]]) -> Times:
+    """Of a contender's µs and MHz in each round."""
+    samples = [us for us, _ in taken]
+    if empty := samples.count(0.0):
+        raise RuntimeError(f"{name}: the profiler shows no kernel in {empty} of {len(samples)} launches")
+    return Times.of(samples, [mhz for _, mhz in taken])
 
 
 def _slots(torch: Any, events: Any) -> list[float]:

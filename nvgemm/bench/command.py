@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 
 from nvgemm.bench import compare, table
@@ -13,10 +14,9 @@ from nvgemm.bench.run import Bench
 
 def run(options: argparse.Namespace) -> None:
     """Measure, and print what has been measured also when the run is interrupted."""
-    old = compare.load(options.compare) if options.compare else None
-    bench = Bench(
-        options.suite, options.mode, options.shape, options.contenders, rounds=options.rounds, seconds=options.seconds
-    )
+    old = compare.load(options.compare, options.suite, options.mode) if options.compare else None
+    sizes = {"rounds": options.rounds, "seconds": options.seconds}
+    bench = Bench(options.suite, options.mode, options.shape, options.contenders, command=_command(), **sizes)
     stream = sys.stderr if options.json else sys.stdout
 
     def tell(line: str) -> None:
@@ -37,3 +37,9 @@ def run(options: argparse.Namespace) -> None:
         tell(line)
     for line in compare.as_lines(old, results) if old else ():
         tell(line)
+
+
+def _command() -> str:
+    """What repeats the run; ``tools/bench.py`` and ``python -m nvgemm bench`` are the same command."""
+    arguments = sys.argv[1:]
+    return shlex.join(["nvgemm", "bench", *(arguments[1:] if arguments[:1] == ["bench"] else arguments)])

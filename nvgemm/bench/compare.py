@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,21 +14,53 @@ from nvgemm.bench.results import SCHEMA, Record, geomean, name
 MOVED = 0.03  # a shape that moved by more is listed
 
 
-def load(path: Path) -> Record:
-    """A run that ``nvgemm bench --json`` wrote.
+def load(path: Path, suite: str, mode: str) -> Record:
+    """A run of this suite and mode that ``nvgemm bench --json`` wrote.
 
     Raises
     ------
     OSError, ValueError
-        The file cannot be read, or it is no such run.
+        The file cannot be read, it is no such run, or one of another suite or mode.
     """
     try:
         run = json.loads(path.read_text(encoding="utf-8"))
-        if run["schema"] != SCHEMA or not isinstance(run["shapes"], list):
-            raise ValueError(f"schema {run['schema']}, expected {SCHEMA}")
-    except (KeyError, TypeError, ValueError) as error:
+        _check(run)
+    except KeyError as error:
+        raise ValueError(f"{path}: no result of `nvgemm bench --json` ({error} is missing)") from None
+    except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: no result of `nvgemm bench --json` ({error})") from None
+    for what, expected in (("suite", suite), ("mode", mode)):
+        if run[what] != expected:
+            raise ValueError(f"{path}: {what} is {run[what]!r}, expected {expected!r} to compare this run with")
     return run
+
+
+def _check(run: Any) -> None:
+    """Refuse what lacks anything that `as_lines` reads."""
+    if run["schema"] != SCHEMA:
+        raise ValueError(f"schema {run['schema']!r}, expected {SCHEMA}")
+    for what in ("suite", "mode", "date"):
+        _expect(what, run[what], str)
+    _expect("the device's name", run["device"]["name"], str)
+    for shape in _expect("shapes", run["shapes"], list):
+        for size in "mnk":
+            _expect(size, shape[size], int)
+        times = _expect(f"times of {name(shape)}", shape["times"], dict)
+        for contender in (OURS, *times):
+            _positive(f"us of {contender} at {name(shape)}", times[contender]["us"])
+        if shape["envelope"] is not None:
+            _positive(f"ratio at {name(shape)}", shape["envelope"]["ratio"])
+
+
+def _expect(what: str, value: Any, kind: type) -> Any:
+    if not isinstance(value, kind):
+        raise TypeError(f"{what}: expected {kind.__name__}, got {value!r}")
+    return value
+
+
+def _positive(what: str, value: Any) -> None:
+    if not 0 < value < math.inf:
+        raise ValueError(f"{what}: expected a positive number, got {value!r}")
 
 
 def as_lines(old: Record, new: Record) -> Iterator[str]:
@@ -36,7 +69,9 @@ def as_lines(old: Record, new: Record) -> Iterator[str]:
     if not pairs:
         yield "the two runs have no shape in common"
         return
-    yield f"against {old['date']}, {old['device']['name']}: {len(pairs)} shapes in common"
+    devices = old["device"]["name"], new["device"]["name"]
+    here = "" if devices[0] == devices[1] else f" (this run: {devices[1]})"
+    yield f"against {old['date']}, {devices[0]}{here}: {len(pairs)} shapes in common"
     for contender in new["contenders"]:
         moved = [
             before["times"][contender]["us"] / after["times"][contender]["us"]

@@ -26,9 +26,11 @@ def collect() -> dict[str, float]:
 
 
 def _in_process(what: str, cache: str) -> dict[str, float]:
-    environment = {"NVGEMM_CACHE_DIR": cache, "NVGEMM_HINTS": "0", "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-m", "nvgemm.bench.first_call", what]
-    done = subprocess.run(command, env={**os.environ, **environment}, check=True, stdout=subprocess.PIPE, text=True)
+    """What `what` returns, called in a process that runs this file by its path: ``-m`` would import nvgemm first."""
+    settings = {"NVGEMM_CACHE_DIR": cache, "NVGEMM_BUNDLE_DIR": "", "NVGEMM_COMPILE": "auto", "NVGEMM_HINTS": "0"}
+    environment = {**os.environ, **settings, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-P", __file__, what]  # -P: the files beside this one are no top-level modules
+    done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout)
 
 

@@ -22,8 +22,8 @@ class Contender:
     same_job : bool
         Block-scaled with promotion, on the very operands of nvgemm. Only these make the envelope.
     launcher : callable
-        Gives what launches the product of these operands, on torch's current stream. It raises `RuntimeError` or
-        `ValueError`, or that does, where the library has no kernel for the shape.
+        Gives what launches the product of these operands, into their `d`, on torch's current stream. It raises
+        `RuntimeError` or `ValueError`, or that does, where the library has no kernel for the shape.
     """
 
     name: str
@@ -101,9 +101,8 @@ def _per_row(o: Operands) -> Launch:
 
 
 def _scaled_mm(o: Operands, a: Scaled, b: Scaled, fast: bool = False) -> Launch:
-    return lambda: o.torch._scaled_mm(
-        a[0], b[0].T, scale_a=a[1], scale_b=b[1], out_dtype=o.torch.bfloat16, use_fast_accum=fast
-    )
+    options = {"out_dtype": o.torch.bfloat16, "use_fast_accum": fast}
+    return lambda: o.torch._scaled_mm(a[0], b[0].T, scale_a=a[1], scale_b=b[1], **options, out=o.d)
 
 
 def _bf16(o: Operands) -> Launch:

@@ -61,7 +61,7 @@ def _ratio(axes: Any, x: int, shape: Shape) -> None:
     if shape.ratio is None or shape.peer is None:
         return
     label, colour, _ = look(OURS)
-    lost, above = shape.ratio < LOST, shape.ratio >= 1
+    lost, above = shape.lost, shape.ratio >= 1
     drawn = {"label": f"{label}: below {LOST}", **LOST_LOOK} if lost else {"label": label, "color": colour}
     axes.bar(x, shape.ratio - 1, 0.8, bottom=1, **drawn)
     figures, weight = (f"{shape.ratio:.3f}", "bold") if lost else (f"{shape.ratio:.2f}", "normal")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from nvgemm.bench.peers import OURS
-from nvgemm.bench.results import FLOP_PER_CLOCK, SCHEMA
+from nvgemm.bench.results import FLOP_PER_CLOCK, SCHEMA, is_lost
 from nvgemm.bench.suites import MODES
 
 BOOST_MHZ = 1980.0  # highest clock of H100 and H200 (SXM), for files without a measured one
@@ -29,7 +29,13 @@ class Time:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """One product, the times of those that ran it, and the fastest block-scaled peer with our speed-up over it."""
+    """One product, the times of those that ran it, and the fastest block-scaled peer with our speed-up over it.
+
+    Attributes
+    ----------
+    lost : bool
+        That peer is faster, also when timed again.
+    """
 
     m: int
     n: int
@@ -39,6 +45,7 @@ class Shape:
     times: Mapping[str, Time]
     peer: str | None
     ratio: float | None
+    lost: bool = False
 
     def tflops(self, contender: str) -> float:
         return self.flop / self.times[contender].us * 1e-6
@@ -62,6 +69,8 @@ class Results:
     ----------
     contenders : tuple of str
         Those that ran at least one shape, in the order of the file.
+    rounds : int or None
+        Cold: times that each contender was launched.
     complete : bool
         The run was not broken off.
     """
@@ -70,7 +79,7 @@ class Results:
     mode: str
     date: datetime
     command: str
-    rounds: int
+    rounds: int | None
     device: Mapping[str, Any]
     software: Mapping[str, str]
     same_job: frozenset[str]
@@ -148,4 +157,4 @@ def _shape(facts: Mapping[str, Any]) -> Shape:
     times = {name: Time(time["us"], time["mhz"], time["joules"]) for name, time in facts["times"].items()}
     envelope = facts["envelope"] or {"peer": None, "ratio": None}
     sizes = {name: facts[name] for name in ("m", "n", "k", "flop", "bytes")}
-    return Shape(**sizes, times=times, peer=envelope["peer"], ratio=envelope["ratio"])
+    return Shape(**sizes, times=times, peer=envelope["peer"], ratio=envelope["ratio"], lost=is_lost(facts))

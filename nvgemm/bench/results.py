@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
+from importlib import metadata
 from typing import Any
 
 from nvgemm import __version__
+from nvgemm.bench import nvml
 from nvgemm.bench.cold import Times
 from nvgemm.bench.peers import ALL, OURS, Contender
 from nvgemm.bench.suites import RANGES
@@ -25,16 +27,14 @@ _SAME_JOB = [contender.name for contender in ALL if contender.same_job and conte
 Record = dict[str, Any]
 
 
-def header(suite: str, mode: str, rounds: int, found: Iterable[Contender], missing: Mapping[str, str]) -> Record:
-    """Where, when and with what a run was made."""
+def header(suite: str, mode: str, found: Iterable[Contender], missing: Mapping[str, str]) -> Record:
+    """Where, when and with what a run is made; ``power`` is why it cannot be measured, or None."""
     device = driver.require_hopper(0)
     return {
         "schema": SCHEMA,
         "suite": suite,
         "mode": mode,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": " ".join(["nvgemm bench", *(word for word in sys.argv[1:] if word != "bench")]),
-        "rounds": rounds,
         "device": {
             "name": device.name,
             "num_sms": device.num_sms,
@@ -44,15 +44,14 @@ def header(suite: str, mode: str, rounds: int, found: Iterable[Contender], missi
         "software": {"nvgemm": __version__, "nvrtc": nvrtc.compiler().version, **_versions()},
         "contenders": {contender.name: contender.what for contender in found},
         "missing": dict(missing),
+        "power": nvml.joules().why if mode == "sustained" else None,
         "same_job": [contender.name for contender in found if contender.name in _SAME_JOB],
     }
 
 
-def record(m: int, n: int, k: int, num_sms: int, times: Mapping[str, Times], retimed: bool = False) -> Record:
+def record(m: int, n: int, k: int, num_sms: int, times: Mapping[str, Times]) -> Record:
     """One shape: every contender's times, the envelope, and the share of the tensor cores' rate that is used."""
     ours, flop = times[OURS], 2 * m * n * k
-    peers = {name: times[name].us for name in _SAME_JOB if name in times}
-    fastest = min(peers, key=lambda name: peers[name], default=None)
     return {
         "m": m,
         "n": n,
@@ -60,10 +59,28 @@ def record(m: int, n: int, k: int, num_sms: int, times: Mapping[str, Times], ret
         "flop": flop,
         "bytes": traffic_bytes_with_scales(m, n, k),
         "times": {name: asdict(of) for name, of in times.items()},
-        "envelope": fastest and {"peer": fastest, "us": peers[fastest], "ratio": peers[fastest] / ours.us},
-        "retimed": retimed,
+        "envelope": envelope(times),
+        "retimed": False,
+        "again": None,
         "tensor_share": flop / ours.us / (FLOP_PER_CLOCK * num_sms * ours.mhz) if ours.mhz else None,
     }
+
+
+def timed_again(shape: Record, times: Mapping[str, Times]) -> Record:
+    """`shape` with the envelope of a second measurement.
+
+    Its times stay the first ones: to measure again what looks bad, and only that, would flatter the summary.
+    """
+    return {**shape, "retimed": True, "again": envelope(times)}
+
+
+def envelope(times: Mapping[str, Times]) -> Record | None:
+    """The fastest peer that does the same job, and how many times faster we are; None where there is none."""
+    peers = {name: times[name].us for name in _SAME_JOB if name in times}
+    if not peers:
+        return None
+    fastest = min(peers, key=lambda name: peers[name])
+    return {"peer": fastest, "us": peers[fastest], "ratio": peers[fastest] / times[OURS].us}
 
 
 def summary(shapes: Iterable[Record]) -> list[Record]:
@@ -81,9 +98,10 @@ def summary(shapes: Iterable[Record]) -> list[Record]:
     return parts
 
 
-def is_lost(shape: Record) -> bool:
-    """The envelope is faster by more than the noise."""
-    return bool(shape["envelope"]) and shape["envelope"]["ratio"] < LOST
+def is_lost(shape: Mapping[str, Any]) -> bool:
+    """The envelope is faster by more than the noise, also when timed again."""
+    decisive = shape.get("again") or shape["envelope"]  # older files have no "again": their times are the second
+    return bool(decisive) and decisive["ratio"] < LOST
 
 
 def name(shape: Record) -> str:
@@ -98,16 +116,15 @@ def geomean(ratios: Iterable[float]) -> float:
 
 
 def _versions() -> dict[str, str]:
-    """Of the libraries that are loaded by now."""
+    """Of the libraries that are loaded by now, and of the wheels that bring cuBLAS."""
     loaded = {library: sys.modules.get(library) for library in ("torch", "deep_gemm", "triton")}
-    return {library: str(getattr(module, "__version__", "unknown")) for library, module in loaded.items() if module}
+    versions = {library: str(getattr(module, "__version__", "unknown")) for library, module in loaded.items() if module}
+    for wheel in ("nvidia-cublas", "nvidia-cublas-cu12"):
+        with suppress(metadata.PackageNotFoundError):
+            versions[wheel] = metadata.version(wheel)
+    return versions
 
 
 def _driver() -> str:
     """The driver's release where NVML tells it, else the CUDA version that it serves."""
-    try:
-        nvml = importlib.import_module("pynvml")
-        nvml.nvmlInit()
-        return str(nvml.nvmlSystemGetDriverVersion())
-    except Exception:  # the package is absent, or there is no NVML on this machine
-        return "for CUDA " + ".".join(map(str, driver.driver_version()))
+    return nvml.driver_version().value or "for CUDA " + ".".join(map(str, driver.driver_version()))

@@ -10,7 +10,7 @@ from nvgemm.bench import cold, sustained
 from nvgemm.bench.cold import Times
 from nvgemm.bench.operands import Operands
 from nvgemm.bench.peers import OURS, Contender, Launch, contenders
-from nvgemm.bench.results import Record, header, is_lost, record, summary
+from nvgemm.bench.results import Record, header, is_lost, record, summary, timed_again
 from nvgemm.bench.suites import SUITES
 from nvgemm.choice import checks
 from nvgemm.choice.problem import traffic_bytes_with_scales
@@ -34,6 +34,8 @@ class Bench:
         Cold: times that each contender is launched.
     seconds : float
         Sustained: time that each contender runs for.
+    command : str
+        What the results say that they were made with.
 
     Raises
     ------
@@ -47,8 +49,10 @@ class Bench:
         mode: str = "cold",
         shapes: Sequence[Shape] | None = None,
         names: Sequence[str] | None = None,
+        *,
         rounds: int = 30,
         seconds: float = 2.0,
+        command: str,
     ) -> None:
         self.shapes: list[Shape] = [(m, n, k) for m, n, k in shapes or SUITES[suite]]
         for m, n, k in self.shapes:
@@ -60,7 +64,10 @@ class Bench:
         self._rounds, self._seconds = rounds, seconds
         self._flush = cold.Flush(self._torch)
         self._measure = {"cold": self._cold, "sustained": self._sustained}[mode]
-        self.results = header(suite, mode, rounds, self._contenders, missing) | {
+        self.results = header(suite, mode, self._contenders, missing) | {
+            "command": command,
+            "rounds": rounds if mode == "cold" else None,
+            "seconds": seconds if mode == "sustained" else None,
             "refused": self._refused,
             "shapes": [],
             "complete": False,
@@ -72,10 +79,9 @@ class Bench:
         for shape in self.shapes:
             records.append(record(*shape, self._num_sms, self._measure(*shape)))
             tell(records[-1])
-        for i, lost in enumerate(records):
-            if is_lost(lost):
-                shape = lost["m"], lost["n"], lost["k"]
-                records[i] = record(*shape, self._num_sms, self._measure(*shape), retimed=True)
+        for i, first in enumerate(records):
+            if is_lost(first):
+                records[i] = timed_again(first, self._measure(first["m"], first["n"], first["k"]))
                 tell(records[i])
         self.results["complete"] = True
 
@@ -91,8 +97,12 @@ class Bench:
     def _sustained(self, m: int, n: int, k: int) -> dict[str, Times]:
         sets = sustained.sets_of(traffic_bytes_with_scales(m, n, k))
         rotated = [self._launches(Operands(self._torch, m, n, k)) for _ in range(sets)]
-        able = [name for name in rotated[0] if all(name in launches for launches in rotated)]
-        runs = {name: [launches[name] for launches in rotated] for name in able}
+        for launches in rotated:
+            if fickle := launches.keys() ^ rotated[0].keys():
+                name = min(fickle)
+                why = self._refused[name][f"{m}x{n}x{k}"]
+                raise RuntimeError(f"{name} runs some operands of {m}x{n}x{k} and refuses others: {why}")
+        runs = {name: [launches[name] for launches in rotated] for name in rotated[0]}
         return sustained.measure(self._torch, runs, self._seconds)
 
     def _launches(self, operands: Operands) -> dict[str, Launch]:
@@ -101,9 +111,10 @@ class Bench:
         for contender in self._contenders:
             try:
                 launch = contender.launcher(operands)
+                operands.d.fill_(float("nan"))  # else the result of the contender before could pass for this one's
                 result = launch()
             except (RuntimeError, ValueError) as error:  # this library has no kernel for the shape
-                if contender.name == OURS:
+                if contender.name == OURS or isinstance(error, self._torch.cuda.OutOfMemoryError):
                     raise
                 self._refused.setdefault(contender.name, {})[operands.name] = str(error).split("\n")[0]
                 continue

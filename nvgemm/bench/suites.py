@@ -18,7 +18,7 @@ DENSE = [(m, n, k) for n, k in WEIGHTS for m in TOKENS] + [(8192, 8192, 8192)]
 
 SUITES = {"dense": DENSE}
 
-RANGES = {"M ≤ 128": (0, 128), "256 ≤ M ≤ 1024": (129, 1024), "M ≥ 2048": (1025, 1 << 31)}
+RANGES = {"M ≤ 128": (0, 128), "128 < M ≤ 1024": (129, 1024), "M > 1024": (1025, 1 << 31)}
 """What a suite is summed up by: title → smallest and largest M."""
 
 MODES = ("cold", "sustained")

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from nvgemm.bench import nvml
 from nvgemm.bench.clock import ClockProbe
 from nvgemm.bench.cold import Times
 
 ROTATED_BYTES = 200 << 20  # of operands in turn, so that none is still in the L2: four times as much
 CHUNK = 0.03  # seconds between two readings of the clock and the timer
+SHORTEST_CHUNK = CHUNK / 10  # a chunk is sized by the first launches, which may meet a slow clock
+FEWEST = 3  # chunks that count, in a turn however short
 SETTLING = 0.4  # share of a turn until clock and power have settled, which is not counted
 TURNS = 2  # of every contender, one after the other
 
@@ -20,8 +23,13 @@ Launch = Callable[[], object]
 
 
 def sets_of(bytes_of_one: int) -> int:
-    """Sets of operands to rotate over."""
-    return max(2, min(64, -(-ROTATED_BYTES // bytes_of_one)))
+    """Sets of operands to rotate over: at least two, and `ROTATED_BYTES` together."""
+    return max(2, -(-ROTATED_BYTES // bytes_of_one))
+
+
+def probes_of(seconds: float) -> int:
+    """Most readings of the clock in a turn of `seconds`."""
+    return FEWEST + math.ceil(seconds / SHORTEST_CHUNK)
 
 
 def measure(torch: Any, runs: Mapping[str, Sequence[Launch]], seconds: float = 1.0) -> dict[str, Times]:
@@ -62,19 +70,20 @@ def _graph(torch: Any, launches: Sequence[Launch]) -> Any:
 
 def _turn(torch: Any, graph: Any, calls: int, seconds: float) -> tuple[list[float], list[float], float | None]:
     """µs a call and MHz of each chunk once the card has settled, and the mean power over these."""
-    replays = max(1, round(CHUNK / _seconds(torch, graph, 1)))
-    probe, samples = ClockProbe(torch, 10_000), list[float]()
+    alone = min(_seconds(torch, graph, 1) for _ in range(3))  # a host that is held up makes one look long
+    replays = max(1, round(CHUNK / alone))
+    probe, samples = ClockProbe(torch, probes_of(seconds)), list[float]()
     start = time.perf_counter()
     energy: tuple[float, float] | None = None
-    while (elapsed := time.perf_counter() - start) < seconds or len(samples) < 3:
+    while (elapsed := time.perf_counter() - start) < seconds or len(samples) < FEWEST:
         if elapsed >= SETTLING * seconds:
-            energy = energy or _joules()
+            energy = energy or _energy()
             samples.append(_seconds(torch, graph, replays) * 1e6 / (replays * calls))
         else:
             _seconds(torch, graph, replays)
         probe()
     watts = None
-    if energy and (end := _joules()):
+    if energy and (end := _energy()):
         watts = (end[1] - energy[1]) / (end[0] - energy[0])
     return samples, probe.megahertz()[-len(samples) :], watts
 
@@ -89,14 +98,7 @@ def _seconds(torch: Any, graph: Any, replays: int) -> float:
     return float(first.elapsed_time(last)) * 1e-3
 
 
-def _joules() -> tuple[float, float] | None:
-    """Time in seconds and the energy that the card has drawn until then; None without the package nvidia-ml-py."""
-    try:
-        nvml = importlib.import_module("pynvml")
-    except ModuleNotFoundError:
-        return None
-    nvml.nvmlInit()
-    torch = importlib.import_module("torch")
-    uuid = f"GPU-{torch.cuda.get_device_properties(torch.cuda.current_device()).uuid}"
-    millijoules = nvml.nvmlDeviceGetTotalEnergyConsumption(nvml.nvmlDeviceGetHandleByUUID(uuid))
-    return time.perf_counter(), millijoules * 1e-3
+def _energy() -> tuple[float, float] | None:
+    """Time in seconds, and the joules that the card has drawn until then; None where NVML does not tell them."""
+    joules = nvml.joules().value
+    return None if joules is None else (time.perf_counter(), joules)

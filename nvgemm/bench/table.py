@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from nvgemm.bench.peers import OURS
-from nvgemm.bench.results import Record
+from nvgemm.bench.results import Record, name
 
 _OWN = ("M", "N×K", "nvgemm µs", "spread", "TFLOP/s", "GB/s", "MHz", "share")
 _POWER = ("W", "mJ")
@@ -16,8 +16,10 @@ def head(run: Record) -> Iterator[str]:
     """Title and head of the table."""
     device, software = run["device"], ", ".join(f"{name} {version}" for name, version in run["software"].items())
     yield f"{run['suite']}, {run['mode']}; {run['date']}, {device['name']}, driver {device['driver']}; {software}"
-    for name, why in run["missing"].items():
-        yield f"without {name}: {why}"
+    for contender, why in run["missing"].items():
+        yield f"without {contender}: {why}"
+    if run["power"]:
+        yield f"without power: {run['power']}"
     yield ""
     columns = [*_OWN, *(_POWER if run["mode"] == "sustained" else ()), *_peers(run), "ratio"]
     yield _row([_padded(title, title) for title in columns])
@@ -42,25 +44,33 @@ def line(run: Record, shape: Record) -> str:
         cells |= {"W": _number(ours["watts"], ".0f"), "mJ": _number(ours["joules"], ".2f", 1e3)}
     for peer in _peers(run):
         cells[peer] = _number(shape["times"].get(peer, {}).get("us"), ".2f")
-    ratio = _number(shape["envelope"] and shape["envelope"]["ratio"], ".2f")
-    cells["ratio"] = f"{ratio}*" if shape["retimed"] else ratio
+    cells["ratio"] = _ratio(shape["envelope"]) + ("*" if shape["retimed"] else "")
     return _row([_padded(text, title) for title, text in cells.items()])
 
 
 def foot(run: Record) -> Iterator[str]:
-    """The summary by ranges of M."""
+    """What was timed again, what was refused, and the summary by ranges of M."""
     yield ""
-    if any(shape["retimed"] for shape in run["shapes"]):
-        yield "* timed again, because it was slower than the envelope"
-    for name, why in run["refused"].items():
-        yield f"{name} has no kernel for {len(why)} shapes: {next(iter(why.values()))}"
+    again = [
+        f"{name(shape)}: {_ratio(shape['envelope'])}, again {_ratio(shape['again'])}"
+        for shape in run["shapes"]
+        if shape["retimed"]
+    ]
+    if again:
+        yield f"* timed again, because it was slower than the envelope: {'; '.join(again)}"
+    for contender, why in run["refused"].items():
+        yield f"{contender} refused {len(why)} shapes: {next(iter(why.values()))}"
     for part in run["summary"]:
         lost = f"; lost: {', '.join(part['lost'])}" if part["lost"] else "; none lost"
         yield "{range}: {geomean:.3f} times the envelope (geomean of {shapes}), least {least:.2f}".format(**part) + lost
 
 
 def _peers(run: Record) -> list[str]:
-    return [name for name in run["contenders"] if name != OURS]
+    return [contender for contender in run["contenders"] if contender != OURS]
+
+
+def _ratio(envelope: Record | None) -> str:
+    return _number(envelope["ratio"] if envelope else None, ".2f")
 
 
 def _number(value: float | None, form: str, factor: float = 1) -> str:

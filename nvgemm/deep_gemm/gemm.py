@@ -6,8 +6,10 @@ from typing import Any
 
 import nvgemm
 from nvgemm.choice import checks
+from nvgemm.deep_gemm.arguments import whole_numbers
 from nvgemm.deep_gemm.refused import missing
-from nvgemm.dense import admit
+from nvgemm.dense import admit, ready_kernel
+from nvgemm.runtime import sm_limit
 from nvgemm.runtime.arrays import view
 from nvgemm.runtime.dtypes import canonical
 
@@ -141,38 +143,48 @@ def _refuse(d: Any, c: Any, alpha: float | None, compiled_dims: str) -> None:
         raise missing("fp8_gemm_nt", "accumulation (c) is", "add c to d after the call")
     if alpha is not None:
         raise missing("fp8_gemm_nt", "alpha is", "multiply the scales of b by it")
+    if not isinstance(compiled_dims, str):
+        raise TypeError(f"compiled_dims: expected a str, letters of 'mnk', got {compiled_dims!r}")
     if set(compiled_dims) - set("mnk"):
         raise ValueError(f"compiled_dims: expected letters of 'mnk', got {compiled_dims!r}")
 
 
 def _recipe(recipe: Recipe | None, recipe_a: tuple[int, int] | None, recipe_b: tuple[int, int] | None) -> Recipe:
     if recipe_a is not None and recipe_b is not None and recipe is None:
-        if recipe_a[1] != recipe_b[1]:
+        rows_a, k_of_a = whole_numbers("recipe_a", recipe_a, (2,), "two ints, such as (1, 128)")
+        rows_b, k_of_b = whole_numbers("recipe_b", recipe_b, (2,), "two ints, such as (128, 128)")
+        if k_of_a != k_of_b:
             raise ValueError(f"recipe_a, recipe_b: K must be split alike, got {recipe_a} and {recipe_b}")
-        recipe = recipe_a[0], recipe_b[0], recipe_a[1]
+        recipe = rows_a, rows_b, k_of_a
     elif recipe_a is not None or recipe_b is not None:
         raise ValueError(
             "recipe: expected recipe alone, or recipe_a and recipe_b together, "
             f"got recipe={recipe}, recipe_a={recipe_a}, recipe_b={recipe_b}"
         )
-    if recipe is not None and tuple(recipe) == (1, 1, 128):
+    chosen = checks.recipe_of(recipe)
+    if chosen == (1, 1, 128):
         raise missing(
             "fp8_gemm_nt", "recipe (1, 1, 128), a scale for each row of B, is", "pass b of per_block_cast_to_fp8"
         )
-    return checks.RECIPE_1D2D if recipe is None else recipe
+    return chosen
 
 
 def _with_scales_laid_out(a: Pair, b: Pair, d: Any, recipe: Recipe) -> Pair:
     """`a`, its scales MN-major and padded: copied by the caller's library, in silence and in its own graph pools.
 
-    The product's own transpose would warn, and take scratch that a capture on a fresh stream cannot allocate.
+    The product's own transpose would warn, and take scratch that a capture on a fresh stream cannot allocate. All that
+    can refuse the product comes before the copy, which a capture would record.
     """
     data, scales = checks.pair(a, "a")
     strides = view(scales, "a scales").strides
     if strides[:1] == (1,) and strides[-1] % 4 == 0:
         return data, scales
-    problem = admit((data, scales, *checks.pair(b, "b"), d), recipe, None, None)[0]  # every refusal before a launch
-    return data, scales if problem.sfa_mn_major else nvgemm.get_mn_major_tma_aligned_tensor(scales)
+    num_sms = sm_limit.limit
+    problem, operands, stream, _ = admit((data, scales, *checks.pair(b, "b"), d), recipe, None, num_sms)
+    if problem.sfa_mn_major or not problem.m * problem.n * problem.k:
+        return data, scales
+    ready_kernel(problem._replace(sfa_mn_major=True), operands[0].device, stream, num_sms)
+    return data, nvgemm.get_mn_major_tma_aligned_tensor(scales, stream=stream)
 
 
 def _transposed(pair: Pair, name: str) -> Pair:

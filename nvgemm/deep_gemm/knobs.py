@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import nvgemm
+from nvgemm.deep_gemm.arguments import whole, whole_numbers
 from nvgemm.deep_gemm.refused import missing
 
 __all__ = [
@@ -24,7 +25,7 @@ _tc_util = 100  # percent
 
 def set_num_sms(num_sms: int) -> None:
     """Let every product take at most so many SMs, odd numbers included; 0 gives all SMs back."""
-    nvgemm.set_num_sms(num_sms or None)
+    nvgemm.set_num_sms(whole("num_sms", num_sms, "an int, 0 for all SMs") or None)
 
 
 def get_num_sms() -> int:
@@ -35,9 +36,10 @@ def get_num_sms() -> int:
 def set_tc_util(tc_util: int) -> None:
     """Store a share of the tensor cores' rate, 0 to 100 percent: read on Blackwell only, there and here."""
     global _tc_util
-    if not 0 <= tc_util <= 100:
-        raise ValueError(f"tc_util: expected 0 to 100 percent, got {tc_util}")
-    _tc_util = tc_util or 100
+    percent = whole("tc_util", tc_util, "0 to 100 percent, an int")
+    if not 0 <= percent <= 100:
+        raise ValueError(f"tc_util: expected 0 to 100 percent, got {percent}")
+    _tc_util = percent or 100
 
 
 def get_tc_util() -> int:
@@ -64,8 +66,8 @@ def set_ignore_compile_dims(ignore: bool) -> None:
 
 def set_block_size_multiple_of(multiple_of: int | Sequence[int]) -> None:
     """Accept 1, or (1, 1) for M and N: any block that is measured to be fast may be taken."""
-    each = (multiple_of,) if isinstance(multiple_of, int) else tuple(multiple_of)
-    if set(each) != {1}:
+    both = multiple_of if isinstance(multiple_of, (tuple, list)) else (multiple_of, multiple_of)
+    if whole_numbers("multiple_of", both, (2,), "an int, or two for M and N") != (1, 1):
         raise missing(
             "set_block_size_multiple_of", f"a choice of blocks by multiples of {multiple_of} is", "leave it 1"
         )

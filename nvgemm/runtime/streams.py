@@ -8,8 +8,21 @@ from typing import Any
 
 from nvgemm.runtime.arrays import ArrayView
 
-_FRAMEWORKS = ("cupy", "torch")  # these have a current stream, one for all their arrays on a device
 _LEGACY = 1  # CU_STREAM_LEGACY, the explicit spelling of stream 0
+
+
+def _of_cupy(device: int) -> Callable[[], int]:
+    current_stream = sys.modules["cupy"].cuda.get_current_stream
+    return lambda: current_stream(device).ptr
+
+
+def _of_torch(device: int) -> Callable[[], int]:
+    current_stream = sys.modules["torch"].cuda.current_stream
+    return lambda: current_stream(device).cuda_stream
+
+
+# Owners that have a current stream, one for all their arrays on a device; what makes the function that asks for it.
+_CURRENT = {"cupy": _of_cupy, "torch": _of_torch}
 
 
 def resolve(stream: Any, views: Sequence[ArrayView | None], objects: Iterable[Any] = ()) -> int:
@@ -40,7 +53,7 @@ def resolve(stream: Any, views: Sequence[ArrayView | None], objects: Iterable[An
     assert first is not None
     owner, found = first.owner, ordered_by(first)
     for view in views[1:]:
-        if view is None or (view.owner == owner and owner in _FRAMEWORKS):
+        if view is None or (view.owner == owner and owner in _CURRENT):
             continue
         other = ordered_by(view)
         if found is None:
@@ -53,22 +66,14 @@ def resolve(stream: Any, views: Sequence[ArrayView | None], objects: Iterable[An
 def current(views: Sequence[ArrayView]) -> Callable[[], int]:
     """``resolve(None, views)`` to be called later, when another stream may be current."""
     first = views[0]
-    if first.owner not in _FRAMEWORKS or any(view.owner != first.owner for view in views):
-        return lambda: resolve(None, views)
-    device, cuda = first.device, sys.modules[first.owner].cuda
-    if first.owner == "cupy":
-        return lambda: cuda.get_current_stream(device).ptr
-    return lambda: cuda.current_stream(device).cuda_stream
+    if first.owner in _CURRENT and all(view.owner == first.owner for view in views):
+        return _CURRENT[first.owner](first.device)
+    return lambda: resolve(None, views)
 
 
 def ordered_by(view: ArrayView) -> int | None:
     """Stream on which the operand's framework orders work on it; None where nothing is known of it."""
-    if view.owner == "cupy":
-        return int(sys.modules["cupy"].cuda.get_current_stream(view.device).ptr)
-    if view.owner == "torch":
-        cuda = sys.modules["torch"].cuda
-        return int(cuda.current_stream(view.device).cuda_stream)
-    return view.stream
+    return _CURRENT[view.owner](view.device)() if view.owner in _CURRENT else view.stream
 
 
 def handle(stream: Any) -> int:

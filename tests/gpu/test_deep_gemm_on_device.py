@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,8 @@ import pytest
 from products import build_all, configs
 
 import nvgemm.deep_gemm
-from nvgemm import reference
+from nvgemm import gemm, reference
+from nvgemm.runtime import dense_kernel, driver
 
 pytestmark = pytest.mark.gpu
 
@@ -155,6 +158,45 @@ def test_graph(deep_gemm, torch, laid_out):
         deep_gemm.testing.assert_bitwise_equal(again, d * factor)
 
 
+def num_recorded(torch, call: Callable[[], object]) -> int:
+    """Nodes of the graph that a capture of `call` gives; the capture must still be good when `call` is done."""
+    cuda, stream = driver.cuda(), torch.cuda.Stream()
+    mode = cuda.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
+    with torch.cuda.stream(stream):
+        driver.check(cuda.cuStreamBeginCapture(stream.cuda_stream, mode), "cuStreamBeginCapture")
+        try:
+            call()
+        finally:
+            graph = driver.check(cuda.cuStreamEndCapture(stream.cuda_stream), "cuStreamEndCapture")
+    nodes = driver.check(cuda.cuGraphGetNodes(graph))[1]
+    driver.check(cuda.cuGraphDestroy(graph))
+    return int(nodes)
+
+
+def test_a_capture_of_a_refused_call_records_nothing(deep_gemm, torch, monkeypatch):
+    """Scales that would be transposed first: their kernel is loaded, so only the product's own refusal stops it."""
+    _, _, a, b, d = operands(torch, *SHAPE)
+    laid_out = a[0], deep_gemm.get_mn_major_tma_aligned_tensor(a[1])
+    deep_gemm.fp8_gemm_nt(a, b, d)
+    torch.cuda.synchronize()
+    assert num_recorded(torch, lambda: deep_gemm.fp8_gemm_nt(laid_out, b, d)) == 1
+
+    def refused(error: type[Exception], rule: str) -> None:
+        with pytest.raises(error, match=rule):
+            deep_gemm.fp8_gemm_nt(a, b, d)
+
+    deep_gemm.set_num_sms(deep_gemm.get_num_sms() + 1)
+    try:
+        assert num_recorded(torch, lambda: refused(ValueError, r"num_sms: \d+ is more than")) == 0
+    finally:
+        deep_gemm.set_num_sms(0)
+    for module, name in ((dense_kernel, "_kernels"), (dense_kernel, "_modules"), (gemm, "_known")):
+        monkeypatch.setattr(module, name, {})
+    assert num_recorded(torch, lambda: refused(RuntimeError, "capturing a graph, and its kernel would have to be")) == 0
+    deep_gemm.fp8_gemm_nt(a, b, d)
+    check(d, a, b)
+
+
 def test_empty_sizes(deep_gemm, torch):
     for m, n, k in ((0, 128, 256), (5, 0, 256)):
         _, _, a, b, d = operands(torch, m, n, k)
@@ -164,16 +206,36 @@ def test_empty_sizes(deep_gemm, torch):
     assert not d.any()
 
 
-def test_fewer_sms(deep_gemm, torch):
-    every = deep_gemm.get_num_sms()
+def most_ctas(call: Callable[[], object], trace: Path) -> int:
+    """CTAs of the product's largest launch in `call`, from the profiler's record."""
+    from deep_gemm.testing import bench_kineto
+
+    bench_kineto(call, "fp8_gemm", num_tests=3, flush_l2=False, trace_path=str(trace))
+    events = json.loads(trace.read_text())["traceEvents"]
+    grids = [each["args"]["grid"] for each in events if each.get("cat") == "kernel" and each["name"] == "fp8_gemm"]
+    assert len(grids) == 3
+    return max(x * y * z for x, y, z in grids)
+
+
+@pytest.mark.parametrize("laid_out", [False, True])
+def test_fewer_sms(deep_gemm, torch, laid_out, tmp_path):
+    every, few = deep_gemm.get_num_sms(), 7
     _, _, a, b, d = operands(torch, *SHAPE)
-    deep_gemm.set_num_sms(every // 2 + 1)
-    try:
-        assert deep_gemm.get_num_sms() == every // 2 + 1
+    if laid_out:
+        a = a[0], deep_gemm.get_mn_major_tma_aligned_tensor(a[1])
+
+    def call() -> None:
         deep_gemm.fp8_gemm_nt(a, b, d)
+
+    deep_gemm.set_num_sms(few)
+    try:
+        assert deep_gemm.get_num_sms() == few
+        assert few // 2 < most_ctas(call, tmp_path / "few.json") <= few
+        check(d, a, b)
     finally:
         deep_gemm.set_num_sms(0)
     assert deep_gemm.get_num_sms() == every
+    assert most_ctas(call, tmp_path / "every.json") > few
     check(d, a, b)
 
 

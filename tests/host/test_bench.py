@@ -7,20 +7,23 @@ import sys
 
 import pytest
 
-from nvgemm.bench import compare, peers, results, sustained, table
+from nvgemm.bench import compare, peers, plot_data, results, table
 from nvgemm.bench.cold import Times
+from nvgemm.bench.plot_style import subtitle
 from nvgemm.bench.suites import DENSE, RANGES
 
 TIMES = {"nvgemm": Times(10.0, 0.01, 1900.0), "deepgemm": Times(12.0, 0.02), "bf16": Times(8.0, 0.0)}
 
 
-def run(**ours: float) -> results.Record:
+def run(mode: str = "cold", **ours: float) -> results.Record:
     """A run over one shape of each range, in µs."""
     shapes = []
     for m, us in zip((64, 512, 4096), ours.values() or (10.0, 10.0, 10.0), strict=True):
         shapes.append(results.record(m, 4096, 7168, 132, {**TIMES, "nvgemm": Times(us, 0.01, 1900.0)}))
-    about = {"suite": "dense", "mode": "cold", "date": "2026-01-02", "missing": {"triton": "no such module"}}
-    device = {"name": "H100", "driver": "580"}
+    about = {"suite": "dense", "mode": mode, "date": "2026-01-02", "missing": {"triton": "no such module"}}
+    about |= {"command": "nvgemm bench", "power": None, "same_job": ["deepgemm"]}
+    about |= {"rounds": 30, "seconds": None} if mode == "cold" else {"rounds": None, "seconds": 2.0}
+    device = {"name": "H100", "num_sms": 132, "driver": "580", "memory_bandwidth": 3352320000000}
     contenders = {contender.name: contender.what for contender in peers.ALL}
     return {"schema": 1, **about, "device": device, "software": {}, "contenders": contenders, "refused": {}} | {
         "shapes": shapes,
@@ -46,8 +49,26 @@ def test_the_summary_tells_what_is_lost():
     assert results.geomean([1.0, 4.0]) == pytest.approx(2.0)
 
 
+def test_what_is_timed_again_keeps_its_first_times():
+    once = run(a=10.0, b=12.5, c=12.5)
+    shapes = once["shapes"]
+    won = results.timed_again(shapes[1], {**TIMES, "nvgemm": Times(12.0, 0.0)})
+    lost = results.timed_again(shapes[2], {**TIMES, "nvgemm": Times(12.5, 0.0)})
+    assert won["again"] == {"peer": "deepgemm", "us": 12.0, "ratio": 1.0}
+    assert (won["retimed"], shapes[1]["retimed"], shapes[1]["again"]) == (True, False, None)
+    assert (won["times"], won["envelope"]) == (shapes[1]["times"], shapes[1]["envelope"])
+    assert [results.is_lost(shape) for shape in (won, lost)] == [False, True]
+    twice = {**once, "shapes": [shapes[0], won, lost]}
+    parts = results.summary(twice["shapes"])
+    assert [part["geomean"] for part in parts] == [part["geomean"] for part in once["summary"]]
+    assert [part["lost"] for part in parts] == [[], [], ["4096x4096x7168"]]
+    assert table.line(twice, won).endswith(" 0.96* |")
+    again = "512x4096x7168: 0.96, again 1.00; 4096x4096x7168: 0.96, again 0.96"
+    assert list(table.foot(twice))[1] == f"* timed again, because it was slower than the envelope: {again}"
+
+
 def test_every_shape_belongs_to_one_range():
-    for m, _, _ in DENSE:
+    for m in {m for m, _, _ in DENSE} | set(range(1, 3000)):
         assert sum(low <= m <= high for low, high in RANGES.values()) == 1
 
 
@@ -62,11 +83,32 @@ def test_the_table_is_markdown_with_a_cell_for_each_column():
     assert any("1.200 times the envelope" in line for line in table.foot(measured))
 
 
+def test_the_table_tells_what_was_refused_and_why_there_is_no_power():
+    measured = run(mode="sustained") | {"refused": {"triton": {"a": "K % 128", "b": "K"}}, "power": "NVMLError: none"}
+    assert "triton refused 2 shapes: K % 128" in table.foot(measured)
+    assert "without power: NVMLError: none" in table.head(measured)
+
+
+@pytest.mark.parametrize("mode", ["cold", "sustained"])
+def test_a_run_can_be_drawn(tmp_path, mode):
+    measured = run(mode, a=10.0, b=12.5, c=12.5)
+    measured["shapes"][1] = results.timed_again(measured["shapes"][1], TIMES)
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps(measured))
+    read = plot_data.read(path)
+    assert [shape.lost for shape in read.shapes] == [False, False, True]
+    assert ("30 rounds" in subtitle(read)) == (mode == "cold")
+    assert "None" not in subtitle(read)
+
+
 def test_comparison_finds_what_moved():
-    lines = list(compare.as_lines(run(), run(a=10.0, b=10.0, c=12.0)))
-    assert lines[0].startswith("against 2026-01-02, H100: 3 shapes in common")
+    new = run(a=10.0, b=10.0, c=12.0)
+    lines = list(compare.as_lines(run(), new))
+    assert lines[0] == "against 2026-01-02, H100: 3 shapes in common"
     assert any("nvgemm" in line and "0.941 times as fast" in line for line in lines)
     assert [line.split()[0] for line in lines if "→" in line] == ["4096x4096x7168"]
+    new["device"] = {"name": "H200"}
+    assert next(compare.as_lines(run(), new)) == "against 2026-01-02, H100 (this run: H200): 3 shapes in common"
 
 
 def test_what_is_no_result_is_refused(tmp_path):
@@ -74,9 +116,37 @@ def test_what_is_no_result_is_refused(tmp_path):
     for content in ("", "[]", "{}", json.dumps({"schema": 2, "shapes": []}), json.dumps({"schema": 1, "shapes": 3})):
         path.write_text(content)
         with pytest.raises(ValueError, match=r"old\.json: no result of `nvgemm bench --json`"):
-            compare.load(path)
+            compare.load(path, "dense", "cold")
     path.write_text(json.dumps(run()))
-    assert compare.load(path)["shapes"]
+    assert compare.load(path, "dense", "cold")["shapes"]
+    with pytest.raises(ValueError, match=r"old\.json: mode is 'cold', expected 'sustained'"):
+        compare.load(path, "dense", "sustained")
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        (["date"], 3, "date: expected str, got 3"),
+        (["device"], {}, "'name' is missing"),
+        (["shapes", 0, "m"], "64", "m: expected int, got '64'"),
+        (["shapes", 0], {"m": 64}, "'n' is missing"),
+        (["shapes", 0, "times"], [], r"times of 64x4096x7168: expected dict, got \[\]"),
+        (["shapes", 0, "times"], {}, "'nvgemm' is missing"),
+        (["shapes", 0, "times", "bf16", "us"], 0, "us of bf16 at 64x4096x7168: expected a positive number, got 0"),
+        (["shapes", 0, "times", "bf16"], {}, "'us' is missing"),
+        (["shapes", 0, "envelope", "ratio"], float("nan"), "ratio at 64x4096x7168: expected a positive number"),
+        (["shapes", 0, "envelope"], {}, "'ratio' is missing"),
+    ],
+)
+def test_a_damaged_result_is_refused_before_anything_is_measured(tmp_path, place, value, message):
+    content = damaged = json.loads(json.dumps(run()))
+    for key in place[:-1]:
+        damaged = damaged[key]
+    damaged[place[-1]] = value
+    path = tmp_path / "old.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=rf"old\.json: no result of .*{message}"):
+        compare.load(path, "dense", "cold")
 
 
 def test_unknown_contenders_are_named():
@@ -89,17 +159,3 @@ def test_what_is_absent_is_told_and_left_out(monkeypatch):
     found, missing = peers.contenders(["deepgemm", "bf16"])
     assert [contender.name for contender in found] == ["nvgemm", "bf16"]
     assert list(missing) == ["deepgemm"]
-
-
-def test_rotated_operands_do_not_fit_the_l2():
-    for size in (1 << 20, 40 << 20, 1 << 30):
-        sets = sustained.sets_of(size)
-        assert 2 <= sets <= 64
-        assert sets * size >= min(sustained.ROTATED_BYTES, 64 * size)
-
-
-def test_times_of_samples():
-    times = Times.of([4.0, 1.0, 3.0, 2.0, 5.0], [1900.0, 1980.0, 1700.0], watts=500.0)
-    assert (times.us, times.mhz, times.watts) == (3.0, 1900.0, 500.0)
-    assert times.spread == pytest.approx(1 / 3)
-    assert times.joules == pytest.approx(1.5e-3)

@@ -14,10 +14,11 @@ import pytest
 
 import nvgemm
 from nvgemm import deep_gemm, reference
+from nvgemm.choice.problem import Problem
 from nvgemm.deep_gemm import refused, utils
 from nvgemm.deep_gemm import testing as measures
-from nvgemm.runtime import arrays
-from nvgemm.runtime.array_view import ArrayView
+from nvgemm.runtime import arrays, driver, sm_limit
+from nvgemm.runtime.array_view import ArrayView, make
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -96,13 +97,14 @@ LAID_OUT = Matrix(7 << 20, (M, 16), (1, M), "float32")
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
-    """What reaches nvgemm, in order."""
+    """What reaches nvgemm, in order; every kernel is ready."""
     made: list[tuple] = []
     monkeypatch.setitem(arrays._doors, Matrix, lambda x, name: x)
     monkeypatch.setattr(nvgemm, "fp8_gemm_nt", lambda *args, **kwargs: made.append((args, kwargs)) or args[2])
     monkeypatch.setattr(
-        nvgemm, "get_mn_major_tma_aligned_tensor", lambda sf: made.append(("transpose", sf)) or LAID_OUT
+        nvgemm, "get_mn_major_tma_aligned_tensor", lambda sf, stream: made.append(("transpose", sf, stream)) or LAID_OUT
     )
+    monkeypatch.setattr(deep_gemm.gemm, "ready_kernel", lambda *asked: made.append(("ready", *asked)))
     return made
 
 
@@ -181,8 +183,18 @@ def test_transposed_operands_are_turned_back(calls):
 
 def test_k_major_scales_are_laid_out_without_a_warning(calls, recwarn):
     deep_gemm.fp8_gemm_nt(K_MAJOR, B, D)
-    assert calls == [("transpose", K_MAJOR[1]), (((A[0], LAID_OUT), B, D), {"recipe": (1, 128, 128)})]
+    assert calls == [
+        ("ready", Problem(M, N, K, sfa_mn_major=True), 0, 0, None),
+        ("transpose", K_MAJOR[1], 0),
+        (((A[0], LAID_OUT), B, D), {"recipe": (1, 128, 128)}),
+    ]
     assert not recwarn.list
+
+
+def test_scales_are_laid_out_on_the_stream_of_the_product(calls):
+    data = make(1 << 20, (M, K), (K, 1), "float8_e4m3fn", 0, False, "nvgemm", 0x30)
+    deep_gemm.fp8_gemm_nt((data, K_MAJOR[1]), B, D)
+    assert calls[1] == ("transpose", K_MAJOR[1], 0x30)
 
 
 def test_one_row_and_one_column_of_scales(calls):
@@ -199,6 +211,38 @@ def test_nothing_is_laid_out_for_a_product_that_is_refused(calls):
     assert not calls
 
 
+def test_nothing_is_laid_out_on_more_sms_than_there_are(calls, monkeypatch):
+    monkeypatch.setattr(sm_limit, "limit", 133)
+    monkeypatch.setattr(driver, "require_hopper", lambda ordinal: SimpleNamespace(num_sms=132, name="a GPU"))
+    with pytest.raises(ValueError, match=r"num_sms: 133 is more than the 132 SMs of device 0 \(a GPU\)"):
+        deep_gemm.fp8_gemm_nt(K_MAJOR, B, D)
+    assert not calls
+
+
+def test_nothing_is_laid_out_for_a_kernel_that_a_capture_lacks(calls, monkeypatch):
+    def refuse(*asked: object) -> None:
+        raise RuntimeError("capturing a graph")
+
+    monkeypatch.setattr(deep_gemm.gemm, "ready_kernel", refuse)
+    with pytest.raises(RuntimeError, match="capturing"):
+        deep_gemm.fp8_gemm_nt(K_MAJOR, B, D)
+    assert not calls
+
+
+def test_the_kernel_is_made_ready_for_the_sms_that_are_set(calls, monkeypatch):
+    monkeypatch.setattr(sm_limit, "limit", 7)
+    monkeypatch.setattr(driver, "require_hopper", lambda ordinal: driver.Device(0, "", (9, 0), 132, 1, 1, 1, 1))
+    deep_gemm.fp8_gemm_nt(K_MAJOR, B, D)
+    assert calls[0] == ("ready", Problem(M, N, K, sfa_mn_major=True), 0, 0, 7)
+
+
+def test_nothing_is_laid_out_where_there_is_nothing_to_multiply(calls):
+    none = Matrix(0, (0, K)), Matrix(0, (0, 16), None, "float32")
+    d = Matrix(0, (M, 0), None, "bfloat16")
+    deep_gemm.fp8_gemm_nt(K_MAJOR, none, d)
+    assert calls == [((K_MAJOR, none, d), {"recipe": (1, 128, 128)})]
+
+
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
@@ -211,7 +255,16 @@ def test_nothing_is_laid_out_for_a_product_that_is_refused(calls):
         ({"recipe_a": (1, 128)}, ValueError, r"recipe: expected recipe alone, or recipe_a and recipe_b together"),
         ({"recipe": (1, 128, 128), "recipe_a": (1, 128), "recipe_b": (128, 128)}, ValueError, "recipe alone"),
         ({"recipe_a": (1, 128), "recipe_b": (128, 32)}, ValueError, r"K must be split alike"),
+        ({"recipe_a": 5, "recipe_b": (128, 128)}, TypeError, r"recipe_a: expected two ints, such as \(1, 128\), got 5"),
+        ({"recipe_a": (1, 128, 1), "recipe_b": (128, 128)}, TypeError, r"recipe_a: expected two .*, got \(1, 128, 1\)"),
+        ({"recipe_a": (1, 128), "recipe_b": (128,)}, TypeError, r"recipe_b: expected two ints.*, got \(128,\)"),
+        ({"recipe_a": (1, 128), "recipe_b": (128, "k")}, TypeError, r"recipe_b: expected two ints, .*, got 'k'"),
+        ({"recipe": 5}, TypeError, r"recipe: expected three ints, such as \(1, 128, 128\), got 5"),
+        ({"recipe": (1, 128)}, TypeError, r"recipe: expected three ints.*, got \(1, 128\)"),
+        ({"recipe": (1, 128, 128.0)}, TypeError, r"recipe: expected three ints.*, got \(1, 128, 128\.0\)"),
         ({"compiled_dims": "nkx"}, ValueError, r"compiled_dims: expected letters of 'mnk', got 'nkx'"),
+        ({"compiled_dims": None}, TypeError, r"compiled_dims: expected a str, letters of 'mnk', got None"),
+        ({"compiled_dims": ["n", "k"]}, TypeError, r"compiled_dims: expected a str, .*, got \['n', 'k'\]"),
         ({"a": A[0]}, TypeError, r"a: expected a pair \(data, scales\), got a bare"),
     ],
 )
@@ -250,6 +303,7 @@ def test_knobs(monkeypatch):
     deep_gemm.set_ignore_compile_dims(False)
     deep_gemm.set_block_size_multiple_of(1)
     deep_gemm.set_block_size_multiple_of((1, 1))
+    deep_gemm.set_block_size_multiple_of(np.int64(1))
     deep_gemm.use_deterministic_algorithms(True)
 
 
@@ -265,11 +319,30 @@ def test_knobs(monkeypatch):
         (lambda: deep_gemm.get_mn_major_tma_aligned_tensor(Matrix(0, (2, 8, 8))), NotImplementedError),
         (lambda: deep_gemm.transform_sf_into_required_layout(A[1], M, K, (1, 128), num_groups=2), NotImplementedError),
         (lambda: deep_gemm.transform_sf_into_required_layout(A[1], M, K, (1, 128), is_sfa=True), ValueError),
-        (lambda: deep_gemm.transform_sf_into_required_layout(A[1], M, K, (128,)), ValueError),
     ],
 )
 def test_settings_and_layouts_refuse(call, error):
     with pytest.raises(error):
+        call()
+
+
+@pytest.mark.parametrize("call", [
+    lambda: deep_gemm.set_tc_util(None),
+    lambda: deep_gemm.set_tc_util("40"),
+    lambda: deep_gemm.set_tc_util(40.5),
+    lambda: deep_gemm.set_num_sms(None),
+    lambda: deep_gemm.set_num_sms(False),
+    lambda: deep_gemm.set_block_size_multiple_of(None),
+    lambda: deep_gemm.set_block_size_multiple_of((1, None)),
+    lambda: deep_gemm.set_block_size_multiple_of(()),
+    lambda: deep_gemm.set_block_size_multiple_of((1, 1, 1)),
+    lambda: deep_gemm.set_mk_alignment_for_contiguous_layout(None),
+    lambda: deep_gemm.transform_sf_into_required_layout(A[1], M, K, 128),
+    lambda: deep_gemm.transform_sf_into_required_layout(A[1], M, K, (128,)),
+    lambda: deep_gemm.transform_sf_into_required_layout(A[1], M, K, (1, None, 128)),
+])  # fmt: skip
+def test_what_is_no_number_is_named(call):
+    with pytest.raises(TypeError, match=r"^(tc_util|num_sms|multiple_of|new_value|recipe): expected .+, got "):
         call()
 
 

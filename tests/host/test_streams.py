@@ -107,3 +107,41 @@ def test_two_frameworks_on_different_streams(current: dict[str, int], second: Ar
 def test_arrays_of_our_own_on_different_streams() -> None:
     with pytest.raises(ValueError, match=r"\(builtins.list on 0x0, builtins.dict on 0x30\)"):
         streams.resolve(None, [owned("nvgemm", 0), owned("nvgemm", 0x30)], ([], {}))
+
+
+@pytest.mark.parametrize("owner", ["cupy", "torch"])
+@pytest.mark.parametrize("device", [0, 1])
+def test_a_known_call_asks_again(current: dict[str, int], owner: str, device: int) -> None:
+    now = streams.current([owned(owner, device=device)] * 5)
+    for stream in (0x10, 0x20, 0, 0x10):
+        current[owner] = stream
+        assert now() == stream + 100 * device
+
+
+def test_a_known_call_looks_its_library_up_once(current: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = [streams.current([owned(owner)] * 5) for owner in ("cupy", "torch")]
+    for owner in ("cupy", "torch"):
+        monkeypatch.delitem(sys.modules, owner)
+    current["cupy"], current["torch"] = 0x10, 0x20
+    assert [now() for now in calls] == [0x10, 0x20]
+
+
+def test_a_known_call_of_two_owners_asks_and_compares_again(current: dict[str, int]) -> None:
+    frameworks = streams.current([owned("cupy"), owned("cupy"), owned("torch")])
+    with_own = streams.current([owned("view"), owned("torch"), owned("nvgemm", 0x10)])
+    for stream in (0x20, 0x30):
+        current["cupy"] = current["torch"] = stream
+        assert frameworks() == stream
+        with pytest.raises(
+            ValueError, match=rf"different streams \(.*torch array on {stream:#x}, nvgemm array on 0x10"
+        ):
+            with_own()
+    current["torch"] = 0x10
+    assert with_own() == 0x10
+    with pytest.raises(ValueError, match=r"cupy array on 0x30, torch array on 0x10\); pass stream="):
+        frameworks()
+
+
+def test_a_known_call_without_a_framework() -> None:
+    assert streams.current([owned("view"), owned("nvgemm", 0x30), owned("other", 0x30)])() == 0x30
+    assert streams.current([owned("view")] * 5)() == 0

@@ -6,6 +6,7 @@ from typing import Any
 
 import nvgemm
 from nvgemm.deep_gemm import refused
+from nvgemm.deep_gemm.arguments import whole, whole_numbers
 
 _missing = refused.functions("utils.layout")
 globals().update(_missing)
@@ -69,21 +70,22 @@ def transform_sf_into_required_layout(
     """
     if num_groups is not None or psum_layout is not None:
         raise refused.missing("transform_sf_into_required_layout", "scales of groups are", "")
+    recipe = whole_numbers("recipe", recipe, (2, 3), "two or three ints")
     if len(recipe) == 2:
         if is_sfa is not None:
             raise ValueError(f"is_sfa: a recipe for one side, {recipe}, takes None, got {is_sfa}")
         recipe = recipe[0], *recipe
-    elif len(recipe) != 3:
-        raise ValueError(f"recipe: expected two or three numbers, got {recipe}")
-    return nvgemm.transform_sf_into_required_layout(sf, mn, k, recipe, is_sfa=bool(is_sfa))
+    rows_a, rows_b, columns = recipe
+    return nvgemm.transform_sf_into_required_layout(sf, mn, k, (rows_a, rows_b, columns), is_sfa=bool(is_sfa))
 
 
 def set_mk_alignment_for_contiguous_layout(new_value: int) -> None:
     """Store the rows that a group's start is a multiple of; read by grouped products only, which are missing."""
     global _mk_alignment
-    if new_value < 1:
-        raise ValueError(f"new_value: expected 1 or more, got {new_value}")
-    _mk_alignment = new_value
+    rows = whole("new_value", new_value, "an int, 1 or more")
+    if rows < 1:
+        raise ValueError(f"new_value: expected 1 or more, got {rows}")
+    _mk_alignment = rows
 
 
 def get_mk_alignment_for_contiguous_layout() -> int:
