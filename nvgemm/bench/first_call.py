@@ -26,9 +26,13 @@ def collect() -> dict[str, float]:
 
 
 def _in_process(what: str, cache: str) -> dict[str, float]:
-    """What `what` returns, called in a process that runs this file by its path: ``-m`` would import nvgemm first."""
+    """What `what` returns, called in a process that runs this file by its path: ``-m`` would import nvgemm first.
+
+    Python's bytecode is kept from one process to the next, as an installation has it.
+    """
     settings = {"NVGEMM_CACHE_DIR": cache, "NVGEMM_BUNDLE_DIR": "", "NVGEMM_COMPILE": "auto", "NVGEMM_HINTS": "0"}
-    environment = {**os.environ, **settings, "PYTHONPATH": os.pathsep.join(sys.path)}
+    bytecode = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": os.path.join(cache, "bytecode")}
+    environment = {**os.environ, **settings, **bytecode, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-P", __file__, what]  # -P: the files beside this one are no top-level modules
     done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout)

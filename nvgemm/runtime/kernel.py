@@ -8,11 +8,11 @@ from typing import Any
 
 from nvgemm.errors import CudaError, DriverTooOldError
 from nvgemm.runtime.build import Cubin
-from nvgemm.runtime.driver import check, context, cuda, require_hopper
+from nvgemm.runtime.driver import check, context, cuda, primary_context, require_hopper
 from nvgemm.runtime.tensor_map import TensorMap
 
 _MAX_CONFIGS = 1024  # streams come and go
-_WRONG_CONTEXT = (201, 400)  # CUDA_ERROR_INVALID_CONTEXT: none is current; CUDA_ERROR_INVALID_HANDLE: another one is
+_LAST_SPECIAL = 2  # handles: 0 and 1 are the legacy stream, 2 the per-thread one
 
 Launch = Callable[[int], None]  # on the stream with this handle
 
@@ -51,6 +51,7 @@ class Kernel:
             limit = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
             check(driver.cuFuncSetAttribute(function, limit, shared_bytes))
         self._function, self._launch = function, driver.cuLaunchKernelEx
+        self._current_context, self._context = driver.cuCtxGetCurrent, primary_context(device)
         self._configs: dict[tuple[int, int], dict[int, Any]] = {}  # by grid and block, then by stream
 
     def launch(self, grid: int, block: int, arguments: Arguments, stream: int) -> None:
@@ -60,25 +61,27 @@ class Kernel:
     def bind(self, grid: int, block: int, arguments: Arguments) -> Launch:
         """What launches `grid` CTAs of `block` threads with `arguments` on the stream that it is called with.
 
-        Which context is current is not asked beforehand: on a stream of its own a kernel runs under any. On the legacy
-        stream of another context, or of none, the driver launches nothing and says so.
+        A stream belongs to a context, and a kernel runs on it whichever is current: that is asked only for the legacy
+        stream and the per-thread one, of which each context has its own.
         """
         configs = self._configs.setdefault((grid, block), {})
         launch, function = self._launch, self._function
 
         def start(stream: int) -> None:
             config = configs.get(stream) or self._configure(configs, grid, block, stream)
-            status = launch(config, function, arguments.address, 0)
+            if stream > _LAST_SPECIAL or self._is_current():
+                status = launch(config, function, arguments.address, 0)
+            else:
+                with context(self.device):
+                    status = launch(config, function, arguments.address, 0)
             if status[0]:
-                self._launch_in_context(status, config, arguments)
+                check(status, f"cuLaunchKernelEx({self.cubin.symbol})")
 
         return start
 
-    def _launch_in_context(self, status: Any, config: Any, arguments: Arguments) -> None:
-        if int(status[0]) in _WRONG_CONTEXT:
-            with context(self.device):
-                status = self._launch(config, self._function, arguments.address, 0)
-        check(status, f"cuLaunchKernelEx({self.cubin.symbol})")
+    def _is_current(self) -> bool:
+        failed, current = self._current_context()
+        return not failed and int(current) == self._context
 
     def _configure(self, configs: dict[int, Any], grid: int, block: int, stream: int) -> Any:
         """What cuLaunchKernelEx takes in one; kept, because to convert eight numbers takes longer than a look-up."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -29,7 +28,7 @@ def records(folder: Path) -> list[dict]:
 
 
 def configuration(record: dict) -> GemmConfig:
-    return GemmConfig(**{field.name: record["constants"][field.name.upper()] for field in fields(GemmConfig)})
+    return GemmConfig(**{name: record["constants"][name.upper()] for name in GemmConfig._fields})
 
 
 def test_products(carried, tmp_path):
