@@ -27,15 +27,15 @@ def collect() -> dict[str, Any]:
     """Medians in µs of calls from CuPy arrays and of their parts, and the first calls in ms."""
     device = driver.require_hopper(0)
     cupy = importlib.import_module("cupy")
-    stream = cupy.cuda.Stream(non_blocking=True)
+    synchronize, stream = cupy.cuda.runtime.deviceSynchronize, cupy.cuda.Stream(non_blocking=True)
     with stream:
         calls, known, new = _cases(cupy, stream.ptr)
         return {
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "device": device.name,
-            "calls": _medians(calls, stream),
-            "parts of a call with known operands": _medians(known, stream),
-            "parts of a call with new operands": _medians(new, stream),
+            "calls": _medians(calls, synchronize),
+            "parts of a call with known operands": _medians(known, synchronize),
+            "parts of a call with new operands": _medians(new, synchronize),
             "first calls": first_call.collect(),
         }
 
@@ -62,8 +62,8 @@ def median_microseconds(call: Callable[[], object], synchronize: Callable[[], ob
     return statistics.median(samples) * 1e-3
 
 
-def _medians(cases: Parts, stream: Any) -> dict[str, float]:
-    return {name: median_microseconds(case, stream.synchronize) for name, case in cases.items()}
+def _medians(cases: Parts, synchronize: Callable[[], object]) -> dict[str, float]:
+    return {name: median_microseconds(case, synchronize) for name, case in cases.items()}
 
 
 def _cases(cupy: Any, stream: int) -> tuple[Parts, Parts, Parts]:
@@ -81,6 +81,7 @@ def _calls(a: Any, b: Any, d: Any) -> Parts:
 
     return {
         "fp8_gemm_nt(a, b, d)": lambda: nvgemm.fp8_gemm_nt(a, b, d),
+        "fp8_gemm_nt(a, b, d, stream=0), the legacy stream": lambda: nvgemm.fp8_gemm_nt(a, b, d, stream=0),
         "fp8_gemm_nt(a, b, d), fresh operand objects": lambda: nvgemm.fp8_gemm_nt(*slices()),
         "  of that, making the objects": slices,
         "fp8_gemm_nt(a, b), result allocated": lambda: nvgemm.fp8_gemm_nt(a, b),
