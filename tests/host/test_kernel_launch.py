@@ -1,4 +1,4 @@
-"""Which context a launch needs: the stream's own; for the streams that every context has, the current one is asked for."""
+"""Which context a launch needs: the stream's own; the current one is asked for where every context has the stream."""
 
 from __future__ import annotations
 
