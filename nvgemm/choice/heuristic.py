@@ -24,6 +24,9 @@ CLUSTER_LAUNCH = 6000  # more, where CTAs start in pairs
 CHAIN = 60  # wait for a stage, latency of the multiplication, hand the stage back
 EPILOGUE = 584
 EPILOGUE_PER_ELEMENT = 0.104
+SUM_PER_COLUMN = 6.25  # to add what another consumer of a split K has of a column of 64 rows
+FEW_ROWS = 34  # of A: below, all CTAs want the same few lines of the L2, and take their turns
+TURN = 3.5  # for one row and a k-block
 TENSOR_SHARE = 1.23  # clocks that a multiplication takes over its ideal
 SCALE_SHARE = 0.008  # more for each further scale of B in a tile's columns and each consumer that reads all of them
 
@@ -147,9 +150,11 @@ def predict(config: GemmConfig, m: int, device: Model = H100) -> float:
     k_blocks = ceil_div(config.shape_k, BLOCK_K)
     tiles, grid = config.num_tiles(m), config.grid(m, device.num_sms)
     rows = config.block_m / config.num_consumers * config.k_split  # that one consumer stores
-    tile = k_blocks * _k_block(config, grid, device) + EPILOGUE + EPILOGUE_PER_ELEMENT * rows * config.block_n
+    store = EPILOGUE + (EPILOGUE_PER_ELEMENT * rows + SUM_PER_COLUMN * (config.k_split - 1)) * config.block_n
+    work = ceil_div(tiles, grid) * (k_blocks * _k_block(config, grid, device) + store)
+    turns = tiles * k_blocks * TURN * max(0.0, 1 - m / FEW_ROWS)
     memory = traffic_bytes(m, config.shape_n, config.shape_k) / device.dram_bytes_per_clock
-    return _overlap(ceil_div(tiles, grid) * tile, memory) + LAUNCH + CLUSTER_LAUNCH * (config.cluster_size - 1)
+    return _overlap(work + turns, memory) + LAUNCH + CLUSTER_LAUNCH * (config.cluster_size - 1)
 
 
 def _k_block(config: GemmConfig, grid: int, device: Model) -> float:
