@@ -26,7 +26,7 @@ Parts = Mapping[str, Callable[[], object]]
 def collect() -> dict[str, Any]:
     """Medians in µs of calls from CuPy arrays and of their parts, and the first calls in ms."""
     device = driver.require_hopper(0)
-    cupy = importlib.import_module("cupy")
+    cupy = _cupy()
     synchronize, stream = cupy.cuda.runtime.deviceSynchronize, cupy.cuda.Stream(non_blocking=True)
     with stream:
         calls, known, new = _cases(cupy, stream.ptr)
@@ -38,6 +38,13 @@ def collect() -> dict[str, Any]:
             "parts of a call with new operands": _medians(new, synchronize),
             "first calls": first_call.collect(),
         }
+
+
+def _cupy() -> Any:
+    try:
+        return importlib.import_module("cupy")
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("CuPy is not installed; the calls are made with its arrays") from error
 
 
 def as_text(facts: Mapping[str, Any]) -> str:

@@ -58,7 +58,7 @@ class Bench:
         for m, n, k in self.shapes:
             checks.sizes(m, n, k)
         self._num_sms = driver.require_hopper(0).num_sms
-        self._torch = importlib.import_module("torch")
+        self._torch = _torch()
         self._contenders, missing = contenders(names)
         self._refused: Record = {}
         self._rounds, self._seconds = rounds, seconds
@@ -121,6 +121,13 @@ class Bench:
             _check(contender, operands, result, exact)
             launches[contender.name] = launch
         return launches
+
+
+def _torch() -> Any:
+    try:
+        return importlib.import_module("torch")
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("PyTorch is not installed; its profiler takes the kernel times") from error
 
 
 def _check(contender: Contender, operands: Operands, result: Any, exact: Any) -> None:
