@@ -17,6 +17,8 @@ from nvgemm.runtime.arrays import ArrayView, view
 from nvgemm.runtime.dense_kernel import DenseKernel, dense_kernel, load_dense_kernel, transposed_scales
 from nvgemm.runtime.kernel import Launch
 
+_MOST_POINTERS = 256  # of results that are allocated for the same operands
+
 Operands = tuple[ArrayView, ArrayView, ArrayView, ArrayView, ArrayView]
 
 
@@ -84,6 +86,30 @@ def prepare(problem: Problem, operands: Operands, stream: int, num_sms: int | No
         stacklevel,
     )
     return Prepared(operands, kernel, None, transpose(sfa, stream))
+
+
+def allocating(prepared: Prepared) -> Callable[[int], Any]:
+    """What allocates D as for `prepared`, from CuPy, and launches on it; the result is returned.
+
+    A pool gives the same few pointers again and again, so what launches on each is kept.
+    """
+    from nvgemm.runtime import memory
+
+    a, sfa, b, sfb, first = prepared.operands
+    assert prepared.kernel is not None
+    bind, launches = prepared.kernel.bind, dict[int, Launch]()
+
+    def launch(stream: int) -> Any:
+        d = memory.empty(None, a, first.shape, first.dtype, stream)
+        bound = launches.get(d.data.ptr)
+        if bound is None:
+            if len(launches) >= _MOST_POINTERS:
+                launches.clear()
+            bound = launches[d.data.ptr] = bind(a, sfa, b, sfb, view(d, "d"))
+        bound(stream)
+        return d
+
+    return launch
 
 
 def ready_kernel(problem: Problem, device: int, stream: int, num_sms: int | None) -> DenseKernel:

@@ -10,14 +10,14 @@ from nvgemm.choice import checks
 from nvgemm.choice.heuristic import select_config
 from nvgemm.choice.pointers import NAMES
 from nvgemm.choice.problem import Problem
-from nvgemm.dense import Prepared, admit, prepare
+from nvgemm.dense import Prepared, admit, allocating, prepare
 from nvgemm.runtime import sm_limit, streams
 from nvgemm.runtime.arrays import fingerprint
 from nvgemm.runtime.build import Cubin
 from nvgemm.runtime.dense_kernel import build_config, model_here
-from nvgemm.runtime.kernel import Launch
 
-Known = tuple[Launch, Callable[[], int]]  # what launches, and what tells the stream where none is given
+# What launches, giving D where it allocates one, and what tells the stream where none is given.
+Known = tuple[Callable[[int], Any], Callable[[], int]]
 
 # Calls whose operands passed every check before, by their fingerprints.
 _known: dict[tuple[object, ...], Known] = {}
@@ -76,20 +76,20 @@ def fp8_gemm_nt(
     """
     objects = checks.operands(a, b, d)
     num_sms = sm_limit.limit if num_sms is None else sm_limit.check(num_sms)
-    if d is None:  # allocated here, so another one in each call: not to be remembered
-        return _launch(objects, recipe, stream, num_sms)[1]
-    seen = (fingerprint(objects, NAMES), checks.recipe_of(recipe), settings.sass, num_sms)
+    fields = fingerprint(objects, NAMES)
+    seen = (fields, checks.recipe_of(recipe), settings.sass, num_sms)
     known = _known.get(seen)
     if known is not None:
         launch, current = known
-        launch(current() if stream is None else streams.handle(stream))
-        return d
-    prepared, d = _launch(objects, recipe, stream, num_sms)
-    if prepared.bound is not None:
+        made = launch(current() if stream is None else streams.handle(stream))
+        return made if d is None else d
+    prepared, result = _launch(objects, recipe, stream, num_sms)
+    if prepared.bound is not None and fields is not None:
         if len(_known) >= _MAX_KNOWN:
             _known.clear()
-        _known[seen] = prepared.bound, streams.current(prepared.operands)
-    return d
+        launch = allocating(prepared) if d is None else prepared.bound
+        _known[seen] = launch, streams.current(prepared.operands)
+    return result
 
 
 def _launch(

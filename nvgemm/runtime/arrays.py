@@ -41,25 +41,26 @@ def view(x: Any, name: str) -> ArrayView:
     return door(x, name)
 
 
-def fingerprint(objects: tuple[Any, Any, Any, Any, Any], names: Sequence[str]) -> tuple[Any, ...]:
-    """What `view` reads of five CuPy arrays, unprocessed, in less than half its time; of others their views.
+def fingerprint(objects: tuple[Any, Any, Any, Any, Any], names: Sequence[str]) -> tuple[Any, ...] | None:
+    """What `view` reads of CuPy arrays, unprocessed, in less than half its time; of others their views.
 
-    Equal fingerprints have equal views. `names` are what the caller calls them, for error messages.
+    Equal fingerprints have equal views. The last object can be None, a result that is to be allocated; then there is no
+    fingerprint but of CuPy arrays. `names` are what the caller calls them, for error messages.
     """
     a, sfa, b, sfb, d = objects
     kind = type(a)
-    one_kind = type(sfa) is kind and type(b) is kind and type(sfb) is kind and type(d) is kind
+    one_kind = type(sfa) is kind and type(b) is kind and type(sfb) is kind and (type(d) is kind or d is None)
     if one_kind and (_doors.get(kind) or _find_door(a)) is _from_cupy:
         # fmt: off
-        return (  # written out, because a loop takes half as long again
+        inputs = (  # written out, because a loop takes half as long again
             a.data.ptr, a.data.device_id, a.shape, a.strides, a.dtype,
             sfa.data.ptr, sfa.data.device_id, sfa.shape, sfa.strides, sfa.dtype,
             b.data.ptr, b.data.device_id, b.shape, b.strides, b.dtype,
             sfb.data.ptr, sfb.data.device_id, sfb.shape, sfb.strides, sfb.dtype,
-            d.data.ptr, d.data.device_id, d.shape, d.strides, d.dtype,
         )
         # fmt: on
-    return tuple(map(view, objects, names))
+        return inputs if d is None else (inputs, d.data.ptr, d.data.device_id, d.shape, d.strides, d.dtype)
+    return None if d is None else tuple(map(view, objects, names))
 
 
 def _find_door(x: Any) -> Callable[[Any, str], ArrayView]:

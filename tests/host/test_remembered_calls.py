@@ -154,6 +154,29 @@ def test_an_allocated_result_is_never_written_again(kernel, monkeypatch):
     assert results == [8 << 20, 9 << 20] == [ptr for ptr, _ in kernel.launched]
 
 
+def test_an_allocated_result_of_cupy_is_checked_and_bound_once_for_each_pointer(kernel, monkeypatch):
+    cupy = pytest.importorskip("cupy")
+
+    def array(ptr, shape, dtype="uint8", strides=None):
+        memory = cupy.cuda.UnownedMemory(ptr, 1 << 30, None, 0)
+        return cupy.ndarray(shape, dtype, cupy.cuda.MemoryPointer(memory, 0), strides)
+
+    a = array(1 << 30, (M, K)), array(2 << 30, (M, 16), "float32", (4, 256))
+    b = array(3 << 30, (N, K)), array(4 << 30, (5, 16), "float32")
+    pool, streams, checked = iter([5, 6, 5, 6, 7]), iter([11, 12, 13, 14]), []
+    admit = gemm.admit
+    monkeypatch.setattr(gemm, "admit", lambda *given: checked.append(given) or admit(*given))
+    monkeypatch.setattr(memory, "empty", lambda *_: array(next(pool) << 30, (M, N), "uint16"))
+    monkeypatch.setattr(cupy.cuda, "get_current_stream", lambda device: SimpleNamespace(ptr=next(streams)))
+    results = [gemm.fp8_gemm_nt(a, b), gemm.fp8_gemm_nt(a, b), gemm.fp8_gemm_nt(a, b), gemm.fp8_gemm_nt(a, b)]
+    results.append(gemm.fp8_gemm_nt(a, b, stream=99))
+    pointers = [x << 30 for x in (5, 6, 5, 6, 7)]
+    assert [d.data.ptr for d in results] == pointers
+    assert kernel.launched == list(zip(pointers, (11, 12, 13, 14, 99), strict=True))
+    assert len(checked) == 1
+    assert kernel.bound == [x << 30 for x in (5, 6, 5, 7)]  # the first call's is bound once more: it is kept elsewhere
+
+
 def test_a_refused_call_is_refused_again(kernel):
     for _ in range(2):
         with pytest.raises(ValueError, match="overlaps a"):
