@@ -17,7 +17,7 @@ from nvgemm.runtime.arrays import ArrayView, view
 from nvgemm.runtime.dense_kernel import DenseKernel, dense_kernel, load_dense_kernel, transposed_scales
 from nvgemm.runtime.kernel import Launch
 
-_MOST_POINTERS = 256  # of results that are allocated for the same operands
+_MOST_POINTERS = 16  # of results that are allocated for the same operands
 
 Operands = tuple[ArrayView, ArrayView, ArrayView, ArrayView, ArrayView]
 

@@ -44,6 +44,8 @@ def _cupy() -> Any:
     try:
         return importlib.import_module("cupy")
     except ModuleNotFoundError as error:
+        if error.name != "cupy":  # a part of it is missing
+            raise
         raise ModuleNotFoundError("CuPy is not installed; the calls are made with its arrays") from error
 
 

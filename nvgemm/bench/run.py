@@ -127,6 +127,8 @@ def _torch() -> Any:
     try:
         return importlib.import_module("torch")
     except ModuleNotFoundError as error:
+        if error.name != "torch":  # a part of it is missing
+            raise
         raise ModuleNotFoundError("PyTorch is not installed; its profiler takes the kernel times") from error
 
 

@@ -129,9 +129,12 @@ def test_capture_by_cupy(rng):
     with stream:
         a, sfa, b, sfb = (cupy.asarray(x) for x in product.operands())
         sfa = nvgemm.get_mn_major_tma_aligned_tensor(sfa)
-        d = nvgemm.fp8_gemm_nt((a, sfa), (b, sfb))
+        for _ in range(2):
+            d = nvgemm.fp8_gemm_nt((a, sfa), (b, sfb))
         stream.synchronize()
         stream.begin_capture()
+        with pytest.raises(RuntimeError, match=r"capturing a graph.*pass it as d="):
+            nvgemm.fp8_gemm_nt((a, sfa), (b, sfb))
         nvgemm.fp8_gemm_nt((a, sfa), (b, sfb), d)
         graph = stream.end_capture()
         d.view(cupy.uint16).fill(0x7FC1)

@@ -52,6 +52,12 @@ def new_stream() -> int:
     return int(driver.check(driver.cuda().cuStreamCreate(1)))  # CU_STREAM_NON_BLOCKING
 
 
+def synchronize() -> None:
+    """Wait for all streams of the primary context: a created one is not ordered with the legacy one."""
+    with driver.context(0):
+        driver.check(driver.cuda().cuCtxSynchronize())
+
+
 @pytest.mark.parametrize("kind", ["own", "legacy", "per thread"])
 @pytest.mark.parametrize("current", ["none", "other"])
 def test_known_calls_and_plans_launch_under_any_context(rng, other_context, current, kind):
@@ -61,6 +67,7 @@ def test_known_calls_and_plans_launch_under_any_context(rng, other_context, curr
         stream = {"own": new_stream, "legacy": lambda: 0, "per thread": lambda: 2}[kind]()
     plan = nvgemm.plan(*pairs, d.view, stream=stream)
     nvgemm.fp8_gemm_nt(*pairs, d.view, stream=stream)
+    synchronize()
     same_bits(d.bits(), product.bits())
 
     def act() -> None:
@@ -69,11 +76,11 @@ def test_known_calls_and_plans_launch_under_any_context(rng, other_context, curr
         for launch in (plan, lambda: nvgemm.fp8_gemm_nt(*pairs, d.view, stream=stream)):
             with driver.context(0):
                 driver.check(cuda.cuMemsetD8(d.view.ptr, 0, 2))
+            synchronize()
             before = int(driver.check(cuda.cuCtxGetCurrent()))
             launch()
             assert int(driver.check(cuda.cuCtxGetCurrent())) == before
-            with driver.context(0):
-                driver.check(cuda.cuCtxSynchronize())
+            synchronize()
             same_bits(d.bits(), product.bits())
 
     in_a_thread(act)

@@ -58,11 +58,14 @@ def test_cupy(rng, known, allocated):
     cupy.cuda.Device(0).synchronize()
     given = () if allocated else (d,)
     with first:
+        blocks = [cupy.full(SHAPE[:2], POISON, cupy.uint16) for _ in range(2)]
+        del blocks  # what its pool gives next
         results = [nvgemm.fp8_gemm_nt((a, sfa), (b, sfb), *given) for _ in range(2)]
     first.synchronize()
     assert not any(cupy.asnumpy(result.view("uint16")).any() for result in results)
     with second:  # a block for its pool: to ask the driver for one could wait for what is held
-        cupy.empty(SHAPE[:2], cupy.uint16)
+        cupy.full(SHAPE[:2], POISON, cupy.uint16)
+    second.synchronize()
     with second, held(second.ptr, others=(first.ptr, 0)):
         a.data.copy_from_device_async(late.data, late.nbytes)
         result = nvgemm.fp8_gemm_nt((a, sfa), (b, sfb), *given)

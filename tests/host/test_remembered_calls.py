@@ -166,7 +166,13 @@ def test_an_allocated_result_of_cupy_is_checked_and_bound_once_for_each_pointer(
     pool, streams, checked = iter([5, 6, 5, 6, 7]), iter([11, 12, 13, 14]), []
     admit = gemm.admit
     monkeypatch.setattr(gemm, "admit", lambda *given: checked.append(given) or admit(*given))
-    monkeypatch.setattr(memory, "empty", lambda *_: array(next(pool) << 30, (M, N), "uint16"))
+    asked = []
+
+    def empty(like, view, shape, dtype, stream):
+        asked.append((view.device, shape, dtype, stream))
+        return array(next(pool) << 30, shape, "uint16")
+
+    monkeypatch.setattr(memory, "empty", empty)
     monkeypatch.setattr(cupy.cuda, "get_current_stream", lambda device: SimpleNamespace(ptr=next(streams)))
     results = [gemm.fp8_gemm_nt(a, b), gemm.fp8_gemm_nt(a, b), gemm.fp8_gemm_nt(a, b), gemm.fp8_gemm_nt(a, b)]
     results.append(gemm.fp8_gemm_nt(a, b, stream=99))
@@ -174,7 +180,21 @@ def test_an_allocated_result_of_cupy_is_checked_and_bound_once_for_each_pointer(
     assert [d.data.ptr for d in results] == pointers
     assert kernel.launched == list(zip(pointers, (11, 12, 13, 14, 99), strict=True))
     assert len(checked) == 1
+    assert asked == [(0, (M, N), "bfloat16", 11), *((0, (M, N), "uint16", stream) for stream in (12, 13, 14, 99))]
     assert kernel.bound == [x << 30 for x in (5, 6, 5, 7)]  # the first call's is bound once more: it is kept elsewhere
+
+
+def test_launches_on_allocated_results_are_kept_for_a_few_pointers(kernel, monkeypatch):
+    monkeypatch.setattr(dense, "_MOST_POINTERS", 2)
+    monkeypatch.setattr(memory, "empty", lambda *_: SimpleNamespace(data=SimpleNamespace(ptr=next(pool))))
+    monkeypatch.setitem(arrays._doors, SimpleNamespace, lambda x, name: result(x.data.ptr))
+    pointers = [5, 6, 5, 7, 5]
+    pool = iter(pointers)
+    launch = dense.allocating(dense.Prepared((*A, *B, result(5)), kernel))
+    for _ in pointers:
+        launch(3)
+    assert kernel.launched == [(ptr, 3) for ptr in pointers]
+    assert kernel.bound == [5, 6, 7, 5]
 
 
 def test_a_refused_call_is_refused_again(kernel):
