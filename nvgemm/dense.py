@@ -116,7 +116,6 @@ def ready_kernel(problem: Problem, device: int, stream: int, num_sms: int | None
     """The loaded kernel for `problem`; it is never built or loaded inside a capture."""
     kernel = dense_kernel(problem, device, settings.sass, num_sms)
     if kernel is None:
-        driver.require_hopper(device)
         with driver.context(device):
             refuse_capture(stream, "its kernel would have to be built or loaded", "call once before the capture")
         kernel = load_dense_kernel(problem, device, settings.sass, num_sms)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import sys
 
 from nvgemm.bench import compare, table
 from nvgemm.bench.results import Record
 from nvgemm.bench.run import Bench
+from nvgemm.commands import as_json
 
 
 def run(options: argparse.Namespace) -> None:
@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> None:
     finally:
         results = bench.finish()
         if options.json:
-            print(json.dumps(results, indent=1, ensure_ascii=False), flush=True)
+            print(as_json(results), flush=True)
     for line in table.foot(results):
         tell(line)
     for line in compare.as_lines(old, results) if old else ():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -10,11 +9,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import nvgemm
-from nvgemm.bench import first_call
+from nvgemm.bench import first_call, libraries
 from nvgemm.choice import checks
 from nvgemm.choice.heuristic import select_config
 from nvgemm.choice.pointers import NAMES
 from nvgemm.runtime import arrays, driver, streams
+from nvgemm.runtime.array_view import ArrayView
 from nvgemm.runtime.dense_kernel import load_dense_kernel, model
 
 BURST, CALLS = 64, 2048
@@ -26,7 +26,7 @@ Parts = Mapping[str, Callable[[], object]]
 def collect() -> dict[str, Any]:
     """Medians in µs of calls from CuPy arrays and of their parts, and the first calls in ms."""
     device = driver.require_hopper(0)
-    cupy = _cupy()
+    cupy = libraries.cupy()
     synchronize, stream = cupy.cuda.runtime.deviceSynchronize, cupy.cuda.Stream(non_blocking=True)
     with stream:
         calls, known, new = _cases(cupy, stream.ptr)
@@ -38,15 +38,6 @@ def collect() -> dict[str, Any]:
             "parts of a call with new operands": _medians(new, synchronize),
             "first calls": first_call.collect(),
         }
-
-
-def _cupy() -> Any:
-    try:
-        return importlib.import_module("cupy")
-    except ModuleNotFoundError as error:
-        if error.name != "cupy":  # a part of it is missing
-            raise
-        raise ModuleNotFoundError("CuPy is not installed; the calls are made with its arrays") from error
 
 
 def as_text(facts: Mapping[str, Any]) -> str:
@@ -129,13 +120,16 @@ def _launches(prepared: Any, stream: int) -> tuple[Callable[[int], None], Callab
 
 def _new(objects: tuple[Any, ...]) -> Parts:
     """The steps of the straight line, none of them remembered, for a kernel that is loaded."""
-    views = [arrays.view(x, name) for x, name in zip(objects, NAMES, strict=True)]
-    a, sfa, b, sfb, d = views
+
+    def views() -> list[ArrayView]:
+        return [arrays.view(x, name) for x, name in zip(objects, NAMES, strict=True)]
+
+    a, sfa, b, sfb, d = views()
     problem = checks.dense(a, sfa, b, sfb, d, recipe=checks.RECIPE_1D2D)
     device = driver.device(a.device)
     kernel = load_dense_kernel(problem, device.ordinal, nvgemm.settings.sass, None)
     return {
-        "view": lambda: [arrays.view(x, name) for x, name in zip(objects, NAMES, strict=True)],
+        "view": views,
         "check": lambda: checks.dense(a, sfa, b, sfb, d, recipe=checks.RECIPE_1D2D),
         "select": lambda: select_config.__wrapped__(problem, model(device)),
         "maps": lambda: kernel._bind(a, sfa, b, sfb, d),

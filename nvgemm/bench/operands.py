@@ -7,6 +7,7 @@ from typing import Any
 
 import nvgemm
 from nvgemm import Quantized
+from nvgemm.bench.suites import shape_name
 from nvgemm.reference.formats import E4M3_MAX
 
 Scaled = tuple[Any, Any]  # E4M3 data and FP32 scales
@@ -16,7 +17,7 @@ class Operands:
     """D [m, n] = x [m, k] · w [n, k]ᵀ of normal random BF16 matrices."""
 
     def __init__(self, torch: Any, m: int, n: int, k: int) -> None:
-        self.torch, self.m, self.n, self.k, self.name = torch, m, n, k, f"{m}x{n}x{k}"
+        self.torch, self.m, self.n, self.k, self.name = torch, m, n, k, shape_name(m, n, k)
         self.x = torch.randn(m, k, dtype=torch.bfloat16, device="cuda")
         self.w = torch.randn(n, k, dtype=torch.bfloat16, device="cuda")
         self.d = torch.empty(m, n, dtype=torch.bfloat16, device="cuda")

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from nvgemm.bench.peers import OURS
-from nvgemm.bench.results import FLOP_PER_CLOCK, SCHEMA, is_lost
+from nvgemm.bench.results import SCHEMA, is_lost
 from nvgemm.bench.suites import MODES
+from nvgemm.explain import TENSOR_FLOP_PER_CLOCK
 
 BOOST_MHZ = 1980.0  # highest clock of H100 and H200 (SXM), for files without a measured one
 
@@ -111,7 +112,7 @@ class Results:
     @property
     def tensor_roof(self) -> float:
         """FLOP a second of all tensor cores at the median measured clock, else at the boost clock."""
-        return FLOP_PER_CLOCK * float(self.device["num_sms"]) * (self.median_mhz or BOOST_MHZ) * 1e6
+        return TENSOR_FLOP_PER_CLOCK * float(self.device["num_sms"]) * (self.median_mhz or BOOST_MHZ) * 1e6
 
 
 def read(path: Path) -> Results:

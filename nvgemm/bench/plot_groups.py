@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nvgemm.bench.plot_data import Shape
+from nvgemm.choice.problem import ceil_div
 
 
 def by_weights(shapes: Sequence[Shape]) -> dict[tuple[int, int], list[Shape]]:
@@ -18,7 +19,7 @@ def by_weights(shapes: Sequence[Shape]) -> dict[tuple[int, int], list[Shape]]:
 def in_lines(groups: Sequence[Sequence[Shape]], width: int) -> list[list[Sequence[Shape]]]:
     """Groups in lines of about equally many items, as few lines as keep these near `width`; no group is divided."""
     total = sum(map(len, groups))
-    lines: list[list[Sequence[Shape]]] = [[] for _ in range(-(-total // width))]
+    lines: list[list[Sequence[Shape]]] = [[] for _ in range(ceil_div(total, width))]
     before = 0
     for group in groups:
         middle = before + len(group) / 2

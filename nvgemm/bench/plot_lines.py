@@ -12,7 +12,7 @@ from nvgemm.bench.plot_data import BOOST_MHZ, Results, Shape
 from nvgemm.bench.plot_groups import by_weights, spaced
 from nvgemm.bench.plot_style import GREY, LOOKS, figure, legend, look, source, subtitle
 from nvgemm.bench.promotion import ErrorAtK
-from nvgemm.bench.results import FLOP_PER_CLOCK
+from nvgemm.explain import TENSOR_FLOP_PER_CLOCK
 
 COLUMNS = 4  # panels beside each other in the sweep
 
@@ -52,7 +52,7 @@ def _roofs(axes: Any, results: Results) -> None:
     low, high = min(intensities) / 1.4, max(intensities) * 1.4
     axes.plot([low, ridge, high], [slope * low, tensor, tensor], color="black", lw=1.6, zorder=1)
     clock = f"{results.median_mhz:.0f} MHz, the median measured" if results.median_mhz else f"{BOOST_MHZ:.0f} MHz boost"
-    cores = f"{FLOP_PER_CLOCK} FLOP a clock and SM × {results.device['num_sms']} SMs × {clock}"
+    cores = f"{TENSOR_FLOP_PER_CLOCK} FLOP a clock and SM × {results.device['num_sms']} SMs × {clock}"
     placed = dict(size=9, textcoords="offset points", ha="right")
     axes.annotate(f"tensor cores: {tensor:.0f} TFLOP/s = {cores}", (high, tensor), (0, 5), **placed)
     middle = math.sqrt(low * ridge)

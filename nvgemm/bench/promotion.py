@@ -9,8 +9,9 @@ import numpy as np
 
 from nvgemm import reference
 from nvgemm.bench.layer import token_errors
+from nvgemm.choice.config import BLOCK_K
+from nvgemm.choice.problem import ceil_div
 
-BLOCK_K = 128  # of K are summed in the tensor core before a promotion
 DEPTHS = tuple(BLOCK_K << doublings for doublings in range(8))  # 128 … 16384
 
 
@@ -67,7 +68,7 @@ def error_against_k(
 def _error(a: np.ndarray, b: np.ndarray) -> ErrorAtK:
     """Of E4M3 codes; the scales are left out, as one factor of everything changes no relative error."""
     blocks = a.shape[1] // BLOCK_K
-    ones_a, ones_b = np.ones((len(a), blocks), np.float32), np.ones((-(-len(b) // BLOCK_K), blocks), np.float32)
+    ones_a, ones_b = np.ones((len(a), blocks), np.float32), np.ones((ceil_div(len(b), BLOCK_K), blocks), np.float32)
     values_a, values_b = reference.decode_e4m3(a), reference.decode_e4m3(b)
     exact = values_a.astype(np.float64) @ values_b.astype(np.float64).T
     promoted = reference.promoted_gemm(a, ones_a, b, ones_b)

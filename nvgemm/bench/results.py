@@ -15,13 +15,13 @@ from nvgemm import __version__
 from nvgemm.bench import nvml
 from nvgemm.bench.cold import Times
 from nvgemm.bench.peers import ALL, OURS, Contender
-from nvgemm.bench.suites import RANGES
+from nvgemm.bench.suites import RANGES, shape_name
 from nvgemm.choice.problem import traffic_bytes_with_scales
+from nvgemm.explain import TENSOR_FLOP_PER_CLOCK
 from nvgemm.runtime import driver, nvrtc
 
 SCHEMA = 1
 LOST = 0.98  # below this ratio to the envelope a shape is lost, if it still is when timed again
-FLOP_PER_CLOCK = 8192  # of the tensor cores of one SM, FP8
 _SAME_JOB = [contender.name for contender in ALL if contender.same_job and contender.name != OURS]
 
 Record = dict[str, Any]
@@ -62,7 +62,7 @@ def record(m: int, n: int, k: int, num_sms: int, times: Mapping[str, Times]) -> 
         "envelope": envelope(times),
         "retimed": False,
         "again": None,
-        "tensor_share": flop / ours.us / (FLOP_PER_CLOCK * num_sms * ours.mhz) if ours.mhz else None,
+        "tensor_share": flop / ours.us / (TENSOR_FLOP_PER_CLOCK * num_sms * ours.mhz) if ours.mhz else None,
     }
 
 
@@ -106,7 +106,7 @@ def is_lost(shape: Mapping[str, Any]) -> bool:
 
 def name(shape: Record) -> str:
     """Such as ``64x4096x7168``."""
-    return "{m}x{n}x{k}".format(**shape)
+    return shape_name(shape["m"], shape["n"], shape["k"])
 
 
 def geomean(ratios: Iterable[float]) -> float:

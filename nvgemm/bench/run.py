@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from nvgemm.bench import cold, sustained
+from nvgemm.bench import cold, libraries, sustained
 from nvgemm.bench.cold import Times
 from nvgemm.bench.operands import Operands
 from nvgemm.bench.peers import OURS, Contender, Launch, contenders
 from nvgemm.bench.results import Record, header, is_lost, record, summary, timed_again
-from nvgemm.bench.suites import SUITES
+from nvgemm.bench.suites import SUITES, shape_name
 from nvgemm.choice import checks
 from nvgemm.choice.problem import traffic_bytes_with_scales
 from nvgemm.runtime import driver
@@ -58,7 +57,7 @@ class Bench:
         for m, n, k in self.shapes:
             checks.sizes(m, n, k)
         self._num_sms = driver.require_hopper(0).num_sms
-        self._torch = _torch()
+        self._torch = libraries.torch()
         self._contenders, missing = contenders(names)
         self._refused: Record = {}
         self._rounds, self._seconds = rounds, seconds
@@ -99,9 +98,9 @@ class Bench:
         rotated = [self._launches(Operands(self._torch, m, n, k)) for _ in range(sets)]
         for launches in rotated:
             if fickle := launches.keys() ^ rotated[0].keys():
-                name = min(fickle)
-                why = self._refused[name][f"{m}x{n}x{k}"]
-                raise RuntimeError(f"{name} runs some operands of {m}x{n}x{k} and refuses others: {why}")
+                name, shape = min(fickle), shape_name(m, n, k)
+                why = self._refused[name][shape]
+                raise RuntimeError(f"{name} runs some operands of {shape} and refuses others: {why}")
         runs = {name: [launches[name] for launches in rotated] for name in rotated[0]}
         return sustained.measure(self._torch, runs, self._seconds)
 
@@ -121,15 +120,6 @@ class Bench:
             _check(contender, operands, result, exact)
             launches[contender.name] = launch
         return launches
-
-
-def _torch() -> Any:
-    try:
-        return importlib.import_module("torch")
-    except ModuleNotFoundError as error:
-        if error.name != "torch":  # a part of it is missing
-            raise
-        raise ModuleNotFoundError("PyTorch is not installed; its profiler takes the kernel times") from error
 
 
 def _check(contender: Contender, operands: Operands, result: Any, exact: Any) -> None:

@@ -21,5 +21,11 @@ SUITES = {"dense": DENSE}
 RANGES = {"M ≤ 128": (0, 128), "128 < M ≤ 1024": (129, 1024), "M > 1024": (1025, 1 << 31)}
 """What a suite is summed up by: title → smallest and largest M."""
 
+
+def shape_name(m: int, n: int, k: int) -> str:
+    """Such as ``64x4096x7168``."""
+    return f"{m}x{n}x{k}"
+
+
 MODES = ("cold", "sustained")
 """L2 flushed before each launch; or seconds of load."""

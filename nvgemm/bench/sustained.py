@@ -11,6 +11,7 @@ from typing import Any
 from nvgemm.bench import nvml
 from nvgemm.bench.clock import ClockProbe
 from nvgemm.bench.cold import Times
+from nvgemm.choice.problem import ceil_div
 
 ROTATED_BYTES = 200 << 20  # of operands in turn, so that none is still in the L2: four times as much
 CHUNK = 0.03  # seconds between two readings of the clock and the timer
@@ -24,7 +25,7 @@ Launch = Callable[[], object]
 
 def sets_of(bytes_of_one: int) -> int:
     """Sets of operands to rotate over: at least two, and `ROTATED_BYTES` together."""
-    return max(2, -(-ROTATED_BYTES // bytes_of_one))
+    return max(2, ceil_div(ROTATED_BYTES, bytes_of_one))
 
 
 def probes_of(seconds: float) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +9,7 @@ from typing import Any
 
 import nvgemm
 from nvgemm import settings
+from nvgemm.bench import libraries
 from nvgemm.bench.cold import Flush, Times, measure
 from nvgemm.choice.config import GemmConfig
 from nvgemm.choice.heuristic import H100_CLOCK, candidates, predict, select_config
@@ -21,7 +21,7 @@ from nvgemm.runtime.dense_kernel import DenseKernel, build_config, model
 
 def run(m: int, n: int, k: int, count: int = 24) -> None:
     """Print the cold times of the `count` candidates with the least predicted time, fastest first; needs torch."""
-    torch = importlib.import_module("torch")
+    torch = libraries.torch()
     device, problem = driver.require_hopper(0), Problem(m, n, k, True)
     configs = sorted(candidates(problem, model(device)), key=lambda config: predict(config, m, model(device)))[:count]
     picked = select_config(problem, model(device))

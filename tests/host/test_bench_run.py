@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from nvgemm import cli
-from nvgemm.bench import command, latency, nvml, peers, results, run, table
+from nvgemm.bench import command, libraries, nvml, peers, results, run, table
 from nvgemm.bench.cold import Times
 from nvgemm.bench.run import Bench
 
@@ -223,7 +223,7 @@ def test_another_mode_is_refused_before_anything_is_measured(monkeypatch, capsys
     assert out == ""
 
 
-@pytest.mark.parametrize(("library", "load"), [("torch", run._torch), ("cupy", latency._cupy)])
+@pytest.mark.parametrize(("library", "load"), [("torch", libraries.torch), ("cupy", libraries.cupy)])
 def test_what_is_not_installed_is_named(monkeypatch, library, load):
     monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(ModuleNotFoundError, match=r"(PyTorch|CuPy) is not installed; "):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from nvgemm.choice.problem import align
+
 NUM_SMS = 132
 
 
@@ -80,4 +82,4 @@ def lookup(m: int, n: int, k: int, num_sms: int) -> Blocks | None:
 
 def _rows(m: int) -> int:
     """Largest M with the same tiles as `m`, so with the same best blocks; a few rows are not like many."""
-    return m if m <= 1 else 16 if m <= 16 else -(-m // 64) * 64
+    return m if m <= 1 else 16 if m <= 16 else align(m, 64)
