@@ -24,15 +24,15 @@ __device__ __forceinline__ void stage_strip(uint8_t* strip, const float (&final)
     }
 }
 
-// The row-exact path: where fewer than 16 rows exist (a tensor map clips at the tensor's edge, not at a group's), or the
-// strip is narrower than a swizzle row.
+// The row-exact path: where not all 16 rows belong to the tile (a tensor map clips at the tensor's edge, not at a group's), or
+// the strip is narrower than a swizzle row.
 __device__ __forceinline__ void copy_strip(const uint8_t* strip, bfloat16_t* d, uint64_t d_stride, uint32_t row,
                                            uint32_t column, uint32_t valid_rows, uint32_t lane) {
     constexpr uint32_t CHUNKS = STRIP_N / 8;
 #pragma unroll(STRIP_N < 64 ? 4 : 1)  // wide strips come here for the last rows of D alone
     for (uint32_t i = lane; i < 16 * CHUNKS; i += 32) {
         const uint32_t r = i / CHUNKS, chunk = i % CHUNKS;
-        if (r < valid_rows && column + chunk * 8 < SHAPE_N) {
+        if ((valid_rows >> r & 1) != 0 && column + chunk * 8 < SHAPE_N) {
             const uint4 bits = *reinterpret_cast<const uint4*>(strip + strip_offset(r, chunk));
             *reinterpret_cast<uint4*>(d + (row + r) * d_stride + column + chunk * 8) = bits;
         }
@@ -48,14 +48,14 @@ struct Epilogue {
     uint32_t lane;
     uint32_t slot = 0;
 
-    // `row`: of the warp's first row in D; `valid_rows`: how many of its 16 exist.
+    // `row`: of the warp's first row in D; `valid_rows`: bit i is set where row i of its 16 is to be written.
     __device__ __forceinline__ void store(const float (&final)[ACCUMULATORS], uint32_t row, uint32_t column,
                                           uint32_t valid_rows) {
         if (valid_rows == 0) return;
 #pragma unroll
         for (uint32_t i = 0; i < NUM_STRIPS; ++i) {
-            // The last strip ends with the tile: where 64 does not divide BLOCK_N it stores some columns again.
-            const uint32_t first = min_of(i * STRIP_N, BLOCK_N - STRIP_N);
+            // The last strip ends with the tile: where 64 does not divide WGMMA_N it stores some columns again.
+            const uint32_t first = min_of(i * STRIP_N, WGMMA_N - STRIP_N);
             ptx::cp_async_bulk_wait_group_read<NUM_D_STRIPS - 1>();
             __syncwarp();
             stage_strip(strips[slot], final, first / 8, lane);
@@ -65,7 +65,7 @@ struct Epilogue {
     }
 
     __device__ __forceinline__ void send(const uint8_t* strip, uint32_t row, uint32_t column, uint32_t valid_rows) {
-        if (STRIP_N < 64 || valid_rows < 16) {
+        if (STRIP_N < 64 || valid_rows != 0xffff) {
             __syncwarp();
             copy_strip(strip, d, d_stride, row, column, valid_rows, lane);
         } else {

@@ -1,4 +1,5 @@
-// D[M, N] = (A · sfa) · (B · sfb)ᵀ: FP8 E4M3 operands, FP32 scales for 1×128 of A and 128×128 of B, BF16 result.
+// D[M, N] = (A · sfa) · (B · sfb)ᵀ: FP8 E4M3 operands, FP32 scales for 1×128 of A and 128×128 of B, BF16 result. With
+// groups, each has rows of its own and its own B.
 //
 // A persistent kernel: one producer warpgroup, which keeps a ring of stages in shared memory filled, and one, two or four
 // consumer warpgroups, which multiply on the tensor cores and promote each 128 of K to FP32 on the CUDA cores. While one
@@ -10,47 +11,52 @@
 #include "ptx/cp_async_bulk_tensor.cuh"
 #include "ptx/wgmma.cuh"
 #include "scheduler.cuh"
+#include "segments.cuh"
 #include "wgmma_mma.cuh"
 
 constexpr uint32_t NUM_K_BLOCKS = ceil_div(SHAPE_K, BLOCK_K);
+constexpr uint32_t DRAW_AT = NUM_K_BLOCKS > 3 ? NUM_K_BLOCKS - 3 : 0;  // the answer takes as long as two or three k-blocks
 
 // The consumers divide the rows of a tile, or, where it has only 64, its k-blocks.
 constexpr uint32_t ROW_GROUPS = NUM_CONSUMERS / K_SPLIT;
 constexpr uint32_t SLICE_ROWS = 64 * ROW_GROUPS;  // of a tile: each consumer multiplies 64 of them at a time
-constexpr uint32_t NUM_SLICES = BLOCK_M / SLICE_ROWS;
+constexpr uint32_t SLICES_M = BLOCK_M / SLICE_ROWS, SLICES_N = BLOCK_N / WGMMA_N, NUM_SLICES = SLICES_M * SLICES_N;
+static_assert(SLICES_M == 1 || SLICES_N == 1, "a tile is sliced along M or along N");
 static_assert(NUM_CONSUMERS == 1 || NUM_CONSUMERS == 2 || NUM_CONSUMERS == 4, "CONSUMER_REGISTERS knows these");
 static_assert(NUM_STAGES % K_SPLIT == 0, "each consumer has as many stages");
 static_assert(K_SPLIT == 1 || (K_SPLIT == NUM_CONSUMERS && BLOCK_M == 64), "K is split among all consumers of 64 rows");
 constexpr uint32_t NUM_THREADS = 128 * (NUM_CONSUMERS + 1);
 
 // 64K registers: what the producer gives up, the consumers hold their accumulators in.
-constexpr uint32_t PRODUCER_REGISTERS = 40;
-constexpr uint32_t CONSUMER_REGISTERS = NUM_CONSUMERS == 1 ? 248 : NUM_CONSUMERS == 2 ? 232 : 104;
+constexpr uint32_t PRODUCER_REGISTERS = GROUPING == DENSE ? 40 : 56;  // groups have more to be remembered
+constexpr uint32_t CONSUMER_REGISTERS = NUM_CONSUMERS == 1 ? 248 : NUM_CONSUMERS == 4 ? 104 : GROUPING == DENSE ? 232 : 224;
 
 // ---- producer, warp 0: A, B and the scales of A, by the copy engine ---------------------------------------------------
 
 // With a cluster along M its two CTAs need the same rows of B: each fetches half, and both receive both. Along N, so for A.
 __device__ __forceinline__ void load_stage(SharedStorage& shared, const Pipeline& pipeline, const Tile& tile, uint32_t k,
-                                           const Scheduler& scheduler, const TensorMap& map_a, const TensorMap& map_b,
+                                           const Groups& groups, const TensorMap& map_a, const TensorMap& map_b,
                                            const TensorMap& map_sfa) {
     constexpr uint32_t ROWS_A = BLOCK_M / CLUSTER_N, ROWS_B = BLOCK_N / CLUSTER_M;
     constexpr uint32_t STAGE_BYTES = (BLOCK_M + BLOCK_N) * BLOCK_K + BLOCK_M * sizeof(float);
     constexpr uint16_t ALL = (1 << CLUSTER_SIZE) - 1;
     const uint32_t stage = pipeline.stage;
+    const uint32_t row_a = tile.row + (OWN_ROWS ? tile.group * groups.a : 0), row_b = tile.column + tile.group * groups.b;
     uint64_t* full = &shared.full[stage];
 
     ptx::mbarrier_arrive_expect_tx(full, STAGE_BYTES);
-    ptx::cp_async_bulk_tensor_2d(shared.sfa[stage], map_sfa, full, tile.row, k);
+    ptx::cp_async_bulk_tensor_2d(shared.sfa[stage], map_sfa, full,
+                                 tile.row + (OWN_ROWS ? tile.group * groups.sfa : 0), k);
     if constexpr (CLUSTER_N == 1)
-        ptx::cp_async_bulk_tensor_2d(shared.a[stage], map_a, full, k * BLOCK_K, tile.row);
+        ptx::cp_async_bulk_tensor_2d(shared.a[stage], map_a, full, k * BLOCK_K, row_a);
     else
-        ptx::cp_async_bulk_tensor_2d_multicast(shared.a[stage] + scheduler.rank_n * ROWS_A * BLOCK_K, map_a, full,
-                                               k * BLOCK_K, tile.row + scheduler.rank_n * ROWS_A, ALL);
+        ptx::cp_async_bulk_tensor_2d_multicast(shared.a[stage] + Scheduler::rank_n() * ROWS_A * BLOCK_K, map_a, full,
+                                               k * BLOCK_K, row_a + Scheduler::rank_n() * ROWS_A, ALL);
     if constexpr (CLUSTER_M == 1)
-        ptx::cp_async_bulk_tensor_2d(shared.b[stage], map_b, full, k * BLOCK_K, tile.column);
+        ptx::cp_async_bulk_tensor_2d(shared.b[stage], map_b, full, k * BLOCK_K, row_b);
     else
-        ptx::cp_async_bulk_tensor_2d_multicast(shared.b[stage] + scheduler.rank_m * ROWS_B * BLOCK_K, map_b, full,
-                                               k * BLOCK_K, tile.column + scheduler.rank_m * ROWS_B, ALL);
+        ptx::cp_async_bulk_tensor_2d_multicast(shared.b[stage] + Scheduler::rank_m() * ROWS_B * BLOCK_K, map_b, full,
+                                               k * BLOCK_K, row_b + Scheduler::rank_m() * ROWS_B, ALL);
 }
 
 // ---- producer, warp 1: the scales of B --------------------------------------------------------------------------------
@@ -117,17 +123,29 @@ __device__ __forceinline__ void multiply_stage(SharedStorage& shared, const Pipe
 #pragma unroll
     for (uint32_t slice = 0; slice < NUM_SLICES; ++slice) {
         const bool last = slice + 1 == NUM_SLICES;
-        const float sfa_top = operands.sfa[slice * SLICE_ROWS], sfa_bottom = operands.sfa[slice * SLICE_ROWS + 8];
+        const uint32_t slice_m = SLICES_M == 1 ? 0 : slice, slice_n = SLICES_N == 1 ? 0 : slice;
+        const float sfa_top = operands.sfa[slice_m * SLICE_ROWS], sfa_bottom = operands.sfa[slice_m * SLICE_ROWS + 8];
 
         float partial[ACCUMULATORS];
         ptx::wgmma_fence();
-        ptx::wgmma_k128(partial, operands.a + slice * SLICE_ROWS * (BLOCK_K / 16), operands.b);
+        ptx::wgmma_k128(partial, operands.a + slice_m * SLICE_ROWS * (BLOCK_K / 16),
+                        operands.b + slice_n * WGMMA_N * (BLOCK_K / 16));
         ptx::wgmma_commit_group();
         if (last) next = locate(shared, pipeline.ahead(K_SPLIT), first_row, row);
         ptx::wgmma_wait_group_0(partial);
         if (last) pipeline.release(shared);  // operands and scales are read
 
-        promote(final[slice], partial, sfa_top, sfa_bottom, sfb);
+        promote(final[slice], partial, sfa_top, sfa_bottom, sfb + slice_n * WGMMA_SFB);
+    }
+}
+
+// What a consumer does for a tile of which it has no rows: it takes the stages that are its own, and hands them back.
+__device__ __forceinline__ void skip_tile(SharedStorage& shared, Pipeline& pipeline, uint32_t k_rank) {
+#pragma unroll 1
+    for (uint32_t k = 0; k < NUM_K_BLOCKS; ++k, pipeline.advance()) {
+        if (pipeline.stage % K_SPLIT != k_rank) continue;
+        pipeline.wait_full(shared);
+        pipeline.release(shared);
     }
 }
 
@@ -136,7 +154,8 @@ __device__ __forceinline__ void multiply_stage(SharedStorage& shared, const Pipe
 extern "C" __global__ void __cluster_dims__(CLUSTER_SIZE, 1, 1) __launch_bounds__(NUM_THREADS, 1)
     fp8_gemm(const __grid_constant__ TensorMap map_a, const __grid_constant__ TensorMap map_b,
              const __grid_constant__ TensorMap map_sfa, const __grid_constant__ TensorMap map_d, const float* sfb,
-             bfloat16_t* d, uint64_t d_stride, uint32_t sfb_stride_n, uint32_t sfb_stride_k, uint32_t m) {
+             bfloat16_t* d, uint64_t d_stride, uint32_t sfb_stride_n, uint32_t sfb_stride_k, uint32_t m,
+             const Groups groups) {
     extern __shared__ __align__(SWIZZLE_ATOM) uint8_t shared_bytes[];
     SharedStorage& shared = *reinterpret_cast<SharedStorage*>(shared_bytes);
     const uint32_t warpgroup = __shfl_sync(0xffffffff, threadIdx.x / 128, 0);  // a shuffle tells the compiler it is uniform
@@ -150,45 +169,62 @@ extern "C" __global__ void __cluster_dims__(CLUSTER_SIZE, 1, 1) __launch_bounds_
         ptx::prefetch_tensormap(map_d);
         init_barriers(shared);
     }
+    if (HAS_SEGMENTS && warpgroup == 0 && warp == 1) list_segments(shared, groups.layout, m, lane);
     sync_cluster();
 
-    Scheduler scheduler(m);
+    Scheduler scheduler(shared, groups.layout, m);
     Pipeline pipeline;
     Tile tile;
 
     if (warpgroup == NUM_CONSUMERS) {
         ptx::setmaxnreg_dec<PRODUCER_REGISTERS>();
         if (warp == 0 && ptx::elect_sync()) {
-            while (scheduler.next(tile))
+            while (scheduler.next(tile)) {
+                uint32_t drawn = 0;
 #pragma unroll 1
                 for (uint32_t k = 0; k < NUM_K_BLOCKS; ++k, pipeline.advance()) {
                     pipeline.wait_empty(shared);
-                    load_stage(shared, pipeline, tile, k, scheduler, map_a, map_b, map_sfa);
+                    if (k == DRAW_AT) drawn = scheduler.draw(groups.draws);
+                    load_stage(shared, pipeline, tile, k, groups, map_a, map_b, map_sfa);
                 }
+                if constexpr (HAS_SEGMENTS) scheduler.announce(drawn, groups.draws);
+            }
         } else if (warp == 1) {
-            while (scheduler.next(tile)) load_sfb(shared, pipeline, tile, sfb, sfb_stride_n, sfb_stride_k, lane);
+            while (scheduler.next(tile))
+                load_sfb(shared, pipeline, tile, sfb + tile.group * groups.sfb, sfb_stride_n, sfb_stride_k, lane);
         }
     } else {
         ptx::setmaxnreg_inc<CONSUMER_REGISTERS>();
         Epilogue epilogue{map_d, d, d_stride, shared.d[warpgroup * 4 + warp], lane};
         const uint32_t row_group = K_SPLIT == 1 ? warpgroup : 0, k_rank = K_SPLIT == 1 ? 0 : warpgroup;
-        const uint32_t first_row = row_group * 64, warp_row = first_row + warp * 16;
-        Operands next = locate(shared, pipeline.ahead(k_rank), first_row, warp_row + lane / 4);
+        const uint32_t first_row = row_group * 64, warp_row = warp * 16, row = first_row + warp_row + lane / 4;
+        Operands next = locate(shared, pipeline.ahead(k_rank), first_row, row);
         while (scheduler.next(tile)) {
+            const uint64_t valid_rows = scheduler.valid_rows(tile, first_row);
+            if (GROUPING != DENSE && valid_rows == 0) {
+                skip_tile(shared, pipeline, k_rank);
+                next = locate(shared, pipeline.ahead((k_rank + K_SPLIT - pipeline.stage % K_SPLIT) % K_SPLIT), first_row, row);
+                continue;
+            }
+            const uint32_t warp_rows = valid_rows >> warp_row & 0xffff;
+            const uint32_t row_d = tile.row + first_row + warp_row + (OWN_ROWS ? tile.group * groups.d : 0);
+
             float final[NUM_SLICES][ACCUMULATORS] = {};
 #pragma unroll K_UNROLL
             for (uint32_t k = 0; k < NUM_K_BLOCKS; ++k, pipeline.advance())
                 if (pipeline.stage % K_SPLIT == k_rank)  // a stage is always the same consumer's, as its phases demand
-                    multiply_stage(shared, pipeline, next, first_row, warp_row + lane / 4, final);
+                    multiply_stage(shared, pipeline, next, first_row, row, final);
             if constexpr (K_SPLIT > 1) {
                 reduce_k_split(shared, final[0], k_rank);
                 if (k_rank > 0) continue;
             }
 #pragma unroll
             for (uint32_t slice = 0; slice < NUM_SLICES; ++slice) {
-                const uint32_t row = slice * SLICE_ROWS + warp_row;
-                const uint32_t valid_rows = tile.valid_rows > row ? min_of(tile.valid_rows - row, 16) : 0;
-                epilogue.store(final[slice], tile.row + row, tile.column, valid_rows);
+                const uint32_t slice_row = SLICES_M == 1 ? 0 : slice * SLICE_ROWS;
+                const uint32_t slice_column = SLICES_N == 1 ? 0 : slice * WGMMA_N;
+                const uint32_t rows =
+                    slice_row == 0 ? warp_rows : scheduler.valid_rows(tile, first_row + slice_row) >> warp_row & 0xffff;
+                epilogue.store(final[slice], row_d + slice_row, tile.column + slice_column, rows);
             }
         }
         ptx::cp_async_bulk_wait_group_read<0>();  // the copy engine still reads this CTA's shared memory

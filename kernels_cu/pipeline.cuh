@@ -55,6 +55,8 @@ __device__ __forceinline__ void init_barriers(SharedStorage& shared) {
         ptx::mbarrier_init(&shared.full[stage], FULL_ARRIVALS);
         ptx::mbarrier_init(&shared.empty[stage], EMPTY_ARRIVALS);
     }
+    if constexpr (HAS_SEGMENTS)
+        for (uint32_t i = 0; i < NUM_TICKETS; ++i) ptx::mbarrier_init(&shared.ticket_full[i], 1);
     ptx::fence_mbarrier_init();
     ptx::fence_proxy_async();
 }

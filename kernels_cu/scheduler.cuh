@@ -1,41 +1,151 @@
-// The only place that maps a block to rows and columns of D; producer and epilogue both ask it.
+// The only place that maps a block to a group, rows and columns of D; producer and epilogue both ask it.
 #pragma once
 #include "pipeline.cuh"
 
 struct Tile {
-    uint32_t row;         // first row of A and D
-    uint32_t column;      // first row of B, first column of D
-    uint32_t valid_rows;  // rows of the tile that exist; 0 for the idle half of an odd cluster
+    uint32_t group;       // whose B it multiplies by
+    uint32_t row;         // first row of A and D: of all groups' together, or of the group's (OWN_ROWS)
+    uint32_t column;      // first row of the group's B, first column of D
+    uint32_t lead;        // rows at its beginning that do not count, because they are another group's
+    uint32_t valid_rows;  // rows of the tile that exist, with these; 0 for the idle half of an odd cluster
 };
 
-static_assert(CLUSTER_M == 1 || CLUSTER_N == 1, "a cluster shares A or B, not both");
-
-// Persistent: cluster i computes tiles i, i + clusters, … of a raster that walks RASTER_M tiles down, then one to the
-// right, so that a wave covers a compact piece of D and finds its rows of A and B in the L2.
+// Persistent: cluster i computes tiles i, i + clusters, … of all groups' tiles in a row. Within a group a raster walks
+// RASTER_M tiles down, then one to the right, so that a wave covers a compact piece of D and finds its rows of A and B in
+// the L2.
+//
+// Where segments are ragged (HAS_SEGMENTS) some tiles take less time than others: then only a cluster's first tile is
+// given, and it draws each further one when it is nearly done. Neighbours in the row, which read the same rows of B, are so
+// begun at about the same time, whatever the tiles before them took.
 struct Scheduler {
+    SharedStorage& shared;
+    const int32_t* layout;
     uint32_t rows;
-    uint32_t next_tile;
-    uint32_t rank_m;
-    uint32_t rank_n;
+    uint32_t round = 0;  // tiles that this CTA has had
+    uint32_t segment = 0;
 
-    static constexpr uint32_t TILES_N = ceil_div(SHAPE_N, BLOCK_N * CLUSTER_N);
+    // Of CONTIGUOUS: a tile ahead, because to read these takes as long as several k-blocks.
+    static constexpr uint32_t INDICES = ceil_div(STEP_M, 32);
+    uint32_t next_group = 0;
+    uint32_t indices[INDICES], next_indices[INDICES] = {};  // of the tile's rows lane, lane + 32, …
 
-    __device__ __forceinline__ explicit Scheduler(uint32_t m) : rows(m), next_tile(blockIdx.x / CLUSTER_SIZE) {
-        const uint32_t rank = CLUSTER_SIZE == 1 ? 0 : ptx::cluster_ctarank();
-        rank_m = CLUSTER_M == 1 ? 0 : rank;
-        rank_n = CLUSTER_N == 1 ? 0 : rank;
+    __device__ __forceinline__ Scheduler(SharedStorage& shared, const int32_t* layout, uint32_t m)
+        : shared(shared), layout(layout), rows(m) {
+        if constexpr (GROUPING == CONTIGUOUS) read_ahead();
     }
 
+    // Tile of this CTA, or pair of tiles of its cluster, in the row of all.
+    __device__ __forceinline__ uint32_t index() const {
+        return blockIdx.x / CLUSTER_SIZE + round * (gridDim.x / CLUSTER_SIZE);
+    }
+
+    // Of this CTA in its cluster.
+    static __device__ __forceinline__ uint32_t rank_m() { return CLUSTER_M == 1 ? 0 : ptx::cluster_ctarank(); }
+    static __device__ __forceinline__ uint32_t rank_n() { return CLUSTER_N == 1 ? 0 : ptx::cluster_ctarank(); }
+
     __device__ __forceinline__ bool next(Tile& tile) {
-        const uint32_t tiles_m = ceil_div(rows, BLOCK_M * CLUSTER_M);
-        if (next_tile >= tiles_m * TILES_N) return false;
-        const uint32_t band = next_tile / (RASTER_M * TILES_N);
-        const uint32_t in_band = next_tile % (RASTER_M * TILES_N);
-        const uint32_t height = min_of(RASTER_M, tiles_m - band * RASTER_M);  // the last band is lower
-        tile.row = ((band * RASTER_M + in_band % height) * CLUSTER_M + rank_m) * BLOCK_M;
-        tile.column = (in_band / height * CLUSTER_N + rank_n) * BLOCK_N;
-        tile.valid_rows = tile.row < rows && tile.column < SHAPE_N ? min_of(rows - tile.row, BLOCK_M) : 0;
-        next_tile += gridDim.x / CLUSTER_SIZE;
+        if constexpr (GROUPING == CONTIGUOUS) return next_of_blocks(tile);
+        if constexpr (HAS_SEGMENTS) return next_of_segments(tile);
+        const uint32_t tiles = count_tiles_m(rows) * TILES_N, i = index();
+        if (i >= NUM_GROUPS * tiles) return false;
+        const uint32_t group = GROUPING == BATCHED ? i / tiles : 0;
+        place(tile, {0, group, 0, rows}, i - group * tiles);
+        ++round;
         return true;
+    }
+
+    __device__ __forceinline__ bool next_of_segments(Tile& tile) {
+        const uint32_t i = round == 0 ? index() : ticket();
+        Segment found = shared.segments[segment];
+        while (i - found.first_tile >= count_tiles_m(lead(found.row) + found.rows) * TILES_N) {
+            if (found.rows == 0) return false;
+            found = shared.segments[++segment];
+        }
+        place(tile, found, i - found.first_tile);
+        ++round;
+        return true;
+    }
+
+    __device__ __forceinline__ uint32_t ticket() const {
+        const uint32_t slot = (round - 1) % NUM_TICKETS;
+        ptx::mbarrier_try_wait(&shared.ticket_full[slot], (round - 1) / NUM_TICKETS % 2);
+        return shared.tickets[slot];
+    }
+
+    // By the producer's thread in the first CTA of a cluster, while its last k-blocks are under way.
+    __device__ __forceinline__ uint32_t draw(uint32_t* draws) const {
+        return HAS_SEGMENTS && is_first_of_cluster() ? atomicAdd(draws, 1) : 0;
+    }
+
+    // By the producer's thread in each CTA, to all who ask for the next tile. A slot is free: whoever is to read what was in
+    // it has given back stages since, without which the producer would not be here.
+    __device__ __forceinline__ void announce(uint32_t drawn, uint32_t* draws) const {
+        static_assert(NUM_STAGES + 2 <= 16, "a stage is of one of the last NUM_TICKETS tiles");
+        const uint32_t slot = (round - 1) % NUM_TICKETS;
+        ptx::mbarrier_arrive_expect_tx(&shared.ticket_full[slot], sizeof(uint32_t));
+        if (!is_first_of_cluster()) return;
+        for (uint32_t rank = 0; rank < CLUSTER_SIZE; ++rank)
+            ptx::st_async(&shared.tickets[slot], gridDim.x / CLUSTER_SIZE + drawn, &shared.ticket_full[slot], rank);
+        if (drawn + 1 == shared.num_tiles) *draws = 0;  // each cluster draws once too often: this was the last of all
+    }
+
+    static __device__ __forceinline__ bool is_first_of_cluster() {
+        return CLUSTER_SIZE == 1 || ptx::cluster_ctarank() == 0;
+    }
+
+    __device__ __forceinline__ bool next_of_blocks(Tile& tile) {
+        while (index() < count_tiles_m(rows) * TILES_N) {
+            place(tile, {0, next_group, 0, rows}, index());
+#pragma unroll
+            for (uint32_t i = 0; i < INDICES; ++i) indices[i] = next_indices[i];
+            ++round;
+            read_ahead();
+            if (tile.group < NUM_GROUPS) return true;
+        }
+        return false;
+    }
+
+    __device__ __forceinline__ void read_ahead() {
+        if (index() >= count_tiles_m(rows) * TILES_N) return;
+        Tile tile;
+        place(tile, {0, 0, 0, rows}, index());
+        next_group = __ldg(layout + tile.row / ALIGNMENT * ALIGNMENT);
+#pragma unroll
+        for (uint32_t i = 0; i < INDICES; ++i) {
+            const uint32_t row = i * 32 + threadIdx.x % 32;
+            next_indices[i] = row < tile.valid_rows ? __ldg(layout + tile.row + row) : NUM_GROUPS;
+        }
+    }
+
+    // Tile `index` of a segment.
+    __device__ __forceinline__ void place(Tile& tile, const Segment& of, uint32_t index) const {
+        const uint32_t rows = lead(of.row) + of.rows, tiles_m = count_tiles_m(rows);
+        const uint32_t band = index / (RASTER_M * TILES_N);
+        const uint32_t in_band = index % (RASTER_M * TILES_N);
+        const uint32_t height = min_of(RASTER_M, tiles_m - band * RASTER_M);  // the last band is lower
+        const uint32_t row = ((band * RASTER_M + in_band % height) * CLUSTER_M + rank_m()) * STEP_M;
+        tile.group = of.group;
+        tile.row = of.row - lead(of.row) + row;
+        tile.lead = row == 0 ? lead(of.row) : 0;
+        tile.column = (in_band / height * CLUSTER_N + rank_n()) * BLOCK_N;
+        tile.valid_rows = row < rows && tile.column < SHAPE_N ? min_of(rows - row, STEP_M) : 0;
+    }
+
+    // Which of 64 rows of a tile, from `first` on, belong to its group: bit i is row i. For all threads of a warp.
+    __device__ __forceinline__ uint64_t valid_rows(const Tile& tile, uint32_t first) const {
+        if constexpr (GROUPING == CONTIGUOUS) return valid_rows_of_block(tile, first);
+        const uint32_t count = tile.valid_rows > first ? tile.valid_rows - first : 0;
+        const uint64_t rows = count >= 64 ? ~0ull : (1ull << count) - 1;
+        return first == 0 ? rows >> tile.lead << tile.lead : rows;
+    }
+
+    __device__ __forceinline__ uint64_t valid_rows_of_block(const Tile& tile, uint32_t first) const {
+        uint32_t valid[INDICES];
+#pragma unroll
+        for (uint32_t i = 0; i < INDICES; ++i)
+            valid[i] = __ballot_sync(0xffffffff, tile.valid_rows > 0 && indices[i] == tile.group);
+        if constexpr (INDICES == 1) return valid[0];
+        const uint64_t upper = static_cast<uint64_t>(valid[1]) << 32 | valid[0];
+        return first == 0 ? upper : static_cast<uint64_t>(valid[INDICES - 1]) << 32 | valid[INDICES - 2];
     }
 };

@@ -19,9 +19,19 @@ from nvgemm.errors import SassWarning as SassWarning
 from nvgemm.errors import UnsupportedDeviceError as UnsupportedDeviceError
 
 if TYPE_CHECKING:
+    from nvgemm import moe as moe
     from nvgemm import reference as reference
     from nvgemm import testing as testing
+    from nvgemm.choice.alignment import get_mk_alignment_for_contiguous_layout as get_mk_alignment_for_contiguous_layout
+    from nvgemm.choice.alignment import (
+        get_theoretical_mk_alignment_for_contiguous_layout as get_theoretical_mk_alignment_for_contiguous_layout,
+    )
+    from nvgemm.choice.alignment import set_mk_alignment_for_contiguous_layout as set_mk_alignment_for_contiguous_layout
     from nvgemm.gemm import fp8_gemm_nt as fp8_gemm_nt
+    from nvgemm.grouped import batched_fp8_gemm_nt as batched_fp8_gemm_nt
+    from nvgemm.grouped import m_grouped_fp8_gemm_nt_contiguous as m_grouped_fp8_gemm_nt_contiguous
+    from nvgemm.grouped import m_grouped_fp8_gemm_nt_masked as m_grouped_fp8_gemm_nt_masked
+    from nvgemm.grouped import m_grouped_fp8_gemm_nt_offsets as m_grouped_fp8_gemm_nt_offsets
     from nvgemm.prepared import Plan as Plan
     from nvgemm.prepared import plan as plan
     from nvgemm.quantize import Quantized as Quantized
@@ -37,9 +47,16 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_MODULES = ("reference", "testing")
+_MODULES = ("moe", "reference", "testing")
 _HOME = {
     "fp8_gemm_nt": "gemm",
+    "m_grouped_fp8_gemm_nt_contiguous": "grouped",
+    "m_grouped_fp8_gemm_nt_masked": "grouped",
+    "m_grouped_fp8_gemm_nt_offsets": "grouped",
+    "batched_fp8_gemm_nt": "grouped",
+    "get_mk_alignment_for_contiguous_layout": "choice.alignment",
+    "set_mk_alignment_for_contiguous_layout": "choice.alignment",
+    "get_theoretical_mk_alignment_for_contiguous_layout": "choice.alignment",
     "plan": "prepared",
     "Plan": "prepared",
     "Quantized": "quantize",

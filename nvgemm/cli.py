@@ -117,8 +117,8 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
 
     parser.add_argument("--suite", choices=SUITES, default="dense", help="shapes to measure (default: dense)")
     parser.add_argument("--mode", choices=MODES, default="cold", help="L2 flushed, or seconds of load (default: cold)")
-    shape_help = "this shape instead of the suite's; may be given several times"
-    parser.add_argument("--shape", nargs=3, type=int, action="append", metavar=("M", "N", "K"), help=shape_help)
+    shape_help = "instead of the suite's: M N K, or of groups such as g6:20x4096x2048:max4096:jit"
+    parser.add_argument("--shape", nargs="+", action="append", help=f"{shape_help}; may be given several times")
     contenders_help = "only these beside nvgemm (default: all that are installed)"
     parser.add_argument("--contenders", nargs="+", metavar="NAME", help=contenders_help)
     parser.add_argument("--rounds", type=_count, default=30, help="cold: launches of each (default: 30)")

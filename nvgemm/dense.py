@@ -1,4 +1,4 @@
-"""One dense product on its way: `admit` the caller's arrays, `prepare` a kernel for them, `Prepared.launch`."""
+"""A product on its way: `admit` the caller's arrays, `prepare` a kernel for them, `Prepared.launch`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from nvgemm import settings
 from nvgemm.choice import checks
 from nvgemm.choice.pointers import NAMES
-from nvgemm.choice.problem import GRANULARITY, Problem, ceil_div, row_stride, sfa_stride
+from nvgemm.choice.problem import Problem, row_stride, scales_bytes
 from nvgemm.errors import PerformanceWarning
 from nvgemm.runtime import driver, sm_limit, streams
 from nvgemm.runtime.allocation import refuse_capture
@@ -19,7 +19,8 @@ from nvgemm.runtime.kernel import Launch
 
 _MOST_POINTERS = 16  # of results that are allocated for the same operands
 
-Operands = tuple[ArrayView, ArrayView, ArrayView, ArrayView, ArrayView]
+Operands = tuple[ArrayView, ...]  # A, its scales, B, its scales, D, and the layout of the groups where there is one
+Check = Callable[[Sequence[ArrayView | None]], Problem]  # refuses operands, or tells the problem that they pose
 
 
 class Prepared(NamedTuple):
@@ -34,7 +35,8 @@ class Prepared(NamedTuple):
         """Launch on `stream`, which belongs to the operands' device."""
         operands, kernel, bound, transpose_to = self
         if kernel is None:
-            _fill_zeros(operands[4], stream)
+            if operands[0].shape[-1] == 0:
+                _fill_zeros(operands[4], stream)
         elif bound is None:
             assert transpose_to is not None
             _launch_transposed(kernel, operands, stream, transpose_to)
@@ -42,15 +44,21 @@ class Prepared(NamedTuple):
             bound(stream)
 
 
+def dense(recipe: tuple[int, int, int] | None) -> Check:
+    """The check of one dense product."""
+    return lambda views: checks.dense(*views, recipe=recipe)  # type: ignore[misc, arg-type]
+
+
 def admit(
-    objects: Sequence[Any], recipe: tuple[int, int, int] | None, stream: Any, num_sms: int | None
+    objects: Sequence[Any], check: Check, stream: Any, num_sms: int | None, names: Sequence[str] = NAMES
 ) -> tuple[Problem, Operands, int, Any]:
     """The problem that the caller's arrays pose, their views, the stream's handle, and D.
 
-    `objects` are A, its scales, B, its scales, and D or None; then D is allocated, from the library of A.
+    `objects` are A, its scales, B, its scales, D or None, then D is allocated, from the library of A, and the layout of
+    the groups where there is one; `names` are what the caller calls them.
     """
-    views = [None if x is None else view(x, name) for x, name in zip(objects, NAMES, strict=True)]
-    problem = checks.dense(*views, recipe=recipe)  # type: ignore[misc, arg-type]
+    views = [None if x is None else view(x, name) for x, name in zip(objects, names, strict=True)]
+    problem = check(views)
     handle = streams.resolve(stream, views, objects)
     if num_sms is not None:
         sm_limit.within(views[0].device, num_sms)  # type: ignore[union-attr]
@@ -61,9 +69,9 @@ def admit(
         a = views[0]
         assert a is not None
         driver.require_hopper(a.device)
-        d = memory.empty(objects[0], a, (problem.m, problem.n), "bfloat16", handle)
+        d = memory.empty(objects[0], a, problem.d_shape, "bfloat16", handle)
         views[4] = view(d, "d")
-    return problem, tuple(views), handle, d  # type: ignore[return-value]
+    return problem, tuple(views), handle, d  # type: ignore[arg-type]
 
 
 def prepare(problem: Problem, operands: Operands, stream: int, num_sms: int | None, stacklevel: int) -> Prepared:
@@ -71,7 +79,7 @@ def prepare(problem: Problem, operands: Operands, stream: int, num_sms: int | No
 
     `stacklevel`: frames from this one up to the user's, which a warning names; 1 is this one.
     """
-    if not problem.m * problem.n * problem.k:
+    if not problem.m * problem.n * problem.k * problem.groups:
         return Prepared(operands)
     kernel = ready_kernel(problem, operands[0].device, stream, num_sms)
     if problem.sfa_mn_major:
@@ -95,7 +103,7 @@ def allocating(prepared: Prepared) -> Callable[[int], Any]:
     """
     from nvgemm.runtime import memory
 
-    a, sfa, b, sfb, first = prepared.operands
+    a, sfa, b, sfb, first, *layout = prepared.operands
     assert prepared.kernel is not None
     bind, launches = prepared.kernel.bind, dict[int, Launch]()
 
@@ -105,7 +113,7 @@ def allocating(prepared: Prepared) -> Callable[[int], Any]:
         if bound is None:
             if len(launches) >= _MOST_POINTERS:
                 launches.clear()
-            bound = launches[d.data.ptr] = bind(a, sfa, b, sfb, view(d, "d"))
+            bound = launches[d.data.ptr] = bind(a, sfa, b, sfb, view(d, "d"), *layout)
         bound(stream)
         return d
 
@@ -122,21 +130,16 @@ def ready_kernel(problem: Problem, device: int, stream: int, num_sms: int | None
     return kernel
 
 
-def scale_bytes(m: int, k: int) -> int:
-    """Bytes of scratch that transposed scales of A take."""
-    return 4 * sfa_stride(m) * ceil_div(k, GRANULARITY)
-
-
 def _launch_transposed(
     kernel: DenseKernel, operands: Operands, stream: int, transpose_to: Callable[[int], None]
 ) -> None:
     from nvgemm.runtime import memory
 
-    a, sfa, b, sfb, d = operands
+    a, sfa, *others = operands
     with memory.scratch_lock:
-        ptr = memory.scratch(d.device, stream, scale_bytes(a.shape[0], a.shape[1]))
+        ptr = memory.scratch(a.device, stream, scales_bytes(sfa.shape))
         transpose_to(ptr)
-        kernel.bind(a, transposed_scales(sfa, ptr), b, sfb, d)(stream)
+        kernel.bind(a, transposed_scales(sfa, ptr), *others)(stream)
 
 
 def _fill_zeros(d: ArrayView, stream: int) -> None:

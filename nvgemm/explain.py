@@ -21,7 +21,7 @@ def describe(problem: Problem, kernel: DenseKernel | None) -> str:
     if kernel is None:
         return f"{title}: nothing to multiply"
     c, device, meta = kernel.config, kernel.device, kernel.cubin.meta
-    weighed = _weighed(c, problem.m, model(device))
+    weighed = _weighed(c, problem, model(device))
     bytes_moved = traffic_bytes(problem.m, problem.n, problem.k)
     rows = {
         "block": f"{c.block_m}×{c.block_n}×128, {c.num_stages} stages, {c.shared_bytes} bytes of shared memory",
@@ -58,13 +58,13 @@ def weigh(m: int, n: int, k: int, num_sms: int | None = None) -> dict[str, Any]:
     name, device = model_here(num_sms)
     problem = Problem(m, n, k, True)
     chosen = select_config(problem, device)
-    ranked = sorted({chosen, *candidates(problem, device)}, key=lambda config: predict(config, m, device))
+    ranked = sorted({chosen, *candidates(problem, device)}, key=lambda config: predict(config, problem, device))
     return {
         "product": {"m": m, "n": n, "k": k},
         "device": {"name": name, "num_sms": device.num_sms},
         "floor": _floor(m, n, k, device),
-        "chosen": {**_weighed(chosen, m, device), "measured": measured_config(problem, device) is not None},
-        "candidates": [_weighed(config, m, device) for config in ranked[:SHOWN]],
+        "chosen": {**_weighed(chosen, problem, device), "measured": measured_config(problem, device) is not None},
+        "candidates": [_weighed(config, problem, device) for config in ranked[:SHOWN]],
         "num_candidates": len(ranked),
     }
 
@@ -100,11 +100,11 @@ def _floor(m: int, n: int, k: int, device: Model) -> dict[str, float]:
     return {**{name: count / H100_CLOCK * 1e6 for name, count in clocks.items()}, "bytes": moved}
 
 
-def _weighed(config: GemmConfig, m: int, device: Model) -> dict[str, Any]:
-    grid, tiles = config.grid(m, device.num_sms), config.num_tiles(m)
+def _weighed(config: GemmConfig, problem: Problem, device: Model) -> dict[str, Any]:
+    grid, tiles = config.grid(problem.m, device.num_sms), config.num_tiles(problem.m)
     waves = ceil_div(tiles, grid)
     measures = {"tiles": tiles, "ctas": grid, "waves": waves, "full": tiles / grid / waves}
-    return {**config._asdict(), **measures, "predicted_us": predict(config, m, device) / H100_CLOCK * 1e6}
+    return {**config._asdict(), **measures, "predicted_us": predict(config, problem, device) / H100_CLOCK * 1e6}
 
 
 def _blocks(row: dict[str, Any]) -> str:

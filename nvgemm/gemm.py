@@ -10,7 +10,7 @@ from nvgemm.choice import checks
 from nvgemm.choice.heuristic import select_config
 from nvgemm.choice.pointers import NAMES
 from nvgemm.choice.problem import Problem
-from nvgemm.dense import Prepared, admit, allocating, prepare
+from nvgemm.dense import Prepared, admit, allocating, dense, prepare
 from nvgemm.runtime import sm_limit, streams
 from nvgemm.runtime.arrays import fingerprint
 from nvgemm.runtime.build import Cubin
@@ -96,7 +96,7 @@ def _launch(
     objects: Sequence[Any], recipe: tuple[int, int, int] | None, stream: Any, num_sms: int | None
 ) -> tuple[Prepared, Any]:
     """The straight line, step by step; what was launched, and D."""
-    problem, operands, handle, d = admit(objects, recipe, stream, num_sms)
+    problem, operands, handle, d = admit(objects, dense(recipe), stream, num_sms)
     prepared = prepare(problem, operands, handle, num_sms, stacklevel=4)
     prepared.launch(handle)
     return prepared, d

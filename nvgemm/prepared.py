@@ -7,7 +7,8 @@ from typing import Any
 
 from nvgemm.choice import checks
 from nvgemm.choice.config import GemmConfig
-from nvgemm.dense import admit, prepare, scale_bytes
+from nvgemm.choice.problem import scales_bytes
+from nvgemm.dense import admit, dense, prepare
 from nvgemm.explain import describe
 from nvgemm.runtime import sm_limit
 
@@ -81,7 +82,7 @@ class Plan:
     def _bind(self, a: Any, b: Any, d: Any, stacklevel: int) -> None:
         """`stacklevel`: as in `prepare`."""
         objects = checks.operands(a, b, d)
-        problem, operands, handle, d = admit(objects, self._recipe, self._stream, self._num_sms)
+        problem, operands, handle, d = admit(objects, dense(self._recipe), self._stream, self._num_sms)
         # The last step that can fail: nothing has changed before.
         self._prepared = prepare(problem, operands, handle, self._num_sms, stacklevel)
         self._launch = self._prepared.bound or self._prepared.launch
@@ -132,7 +133,7 @@ class Plan:
 
     @property
     def workspace_bytes(self) -> int:
-        return 0 if self.problem.sfa_mn_major else scale_bytes(self.problem.m, self.problem.k)
+        return 0 if self.problem.sfa_mn_major else scales_bytes(self._prepared.operands[1].shape)
 
     def explain(self) -> str:
         """What will run and why: configuration, tiles and waves, predicted time against the bytes, and the cubin."""

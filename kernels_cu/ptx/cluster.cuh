@@ -1,6 +1,6 @@
 // PTX ISA, "barrier.cluster" and the special registers of a cluster.
 #pragma once
-#include "types.cuh"
+#include "ptx/address.cuh"
 
 namespace ptx {
 
@@ -8,6 +8,20 @@ __device__ __forceinline__ uint32_t cluster_ctarank() {
     uint32_t rank;
     asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
     return rank;
+}
+
+// Writes `value` to the place of `target` in the shared memory of CTA `rank`; the barrier at the place of `barrier` there
+// counts its 4 bytes.
+__device__ __forceinline__ void st_async(uint32_t* target, uint32_t value, uint64_t* barrier, uint32_t rank) {
+    asm volatile(
+        "{\n"
+        ".reg .b32 remote_target, remote_barrier;\n"
+        "mapa.shared::cluster.u32 remote_target, %0, %3;\n"
+        "mapa.shared::cluster.u32 remote_barrier, %2, %3;\n"
+        "st.async.shared::cluster.mbarrier::complete_tx::bytes.u32 [remote_target], %1, [remote_barrier];\n"
+        "}" ::"r"(shared_address(target)),
+        "r"(value), "r"(shared_address(barrier)), "r"(rank)
+        : "memory");
 }
 
 __device__ __forceinline__ void barrier_cluster_arrive() {

@@ -9,14 +9,16 @@ import sys
 from nvgemm.bench import compare, table
 from nvgemm.bench.results import Record
 from nvgemm.bench.run import Bench
+from nvgemm.bench.suites import parse
 from nvgemm.commands import as_json
 
 
 def run(options: argparse.Namespace) -> None:
     """Measure, and print what has been measured also when the run is interrupted."""
+    shapes = [parse(options.suite, words) for words in options.shape or ()]
     old = compare.load(options.compare, options.suite, options.mode) if options.compare else None
     sizes = {"rounds": options.rounds, "seconds": options.seconds}
-    bench = Bench(options.suite, options.mode, options.shape, options.contenders, command=_command(), **sizes)
+    bench = Bench(options.suite, options.mode, shapes, options.contenders, command=_command(), **sizes)
     stream = sys.stderr if options.json else sys.stdout
 
     def tell(line: str) -> None:

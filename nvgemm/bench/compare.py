@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from nvgemm.bench.peers import OURS
+from nvgemm.bench.contender import OURS
 from nvgemm.bench.results import SCHEMA, Record, geomean, name
 
 MOVED = 0.03  # a shape that moved by more is listed
@@ -45,6 +45,7 @@ def _check(run: Any) -> None:
     for shape in _expect("shapes", run["shapes"], list):
         for size in "mnk":
             _expect(size, shape[size], int)
+        _expect("name", name(shape), str)
         times = _expect(f"times of {name(shape)}", shape["times"], dict)
         for contender in (OURS, *times):
             _positive(f"us of {contender} at {name(shape)}", times[contender]["us"])
@@ -83,9 +84,11 @@ def as_lines(old: Record, new: Record) -> Iterator[str]:
     ratios = [(before, after, _ratio(after) / _ratio(before)) for before, after in pairs if _both(before, after)]
     if ratios:
         yield f"  {'speed-up':<18} {geomean(change for *_, change in ratios):.3f} times what it was, geomean"
+    width = max(len(name(after)) for _, after in pairs)
     for before, after, change in sorted(ratios, key=lambda row: row[2]):
         if abs(change - 1) > MOVED:
-            yield f"    {name(after):<18} {_ratio(before):.2f} → {_ratio(after):.2f}, {_us(before)} → {_us(after)} µs"
+            moved_to = f"{_ratio(before):.2f} → {_ratio(after):.2f}, {_us(before)} → {_us(after)} µs"
+            yield f"    {name(after):<{width}} {moved_to}"
 
 
 def _pairs(old: Record, new: Record) -> Iterator[tuple[Record, Record]]:

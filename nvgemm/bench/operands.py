@@ -7,17 +7,29 @@ from typing import Any
 
 import nvgemm
 from nvgemm import Quantized
-from nvgemm.bench.suites import shape_name
+from nvgemm.bench.shapes import DenseShape
 from nvgemm.reference.formats import E4M3_MAX
 
 Scaled = tuple[Any, Any]  # E4M3 data and FP32 scales
 
 
+def dequantised_rows(a: Quantized) -> Any:
+    """FP32 of what has scales 1×128."""
+    return a.data.float() * a.scales.repeat_interleave(128, 1)[:, : a.data.shape[1]]
+
+
+def dequantised_weights(b: Quantized) -> Any:
+    """FP32 of what has scales 128×128."""
+    n, k = b.data.shape
+    return b.data.float() * b.scales.repeat_interleave(128, 0)[:n].repeat_interleave(128, 1)[:, :k]
+
+
 class Operands:
     """D [m, n] = x [m, k] · w [n, k]ᵀ of normal random BF16 matrices."""
 
-    def __init__(self, torch: Any, m: int, n: int, k: int) -> None:
-        self.torch, self.m, self.n, self.k, self.name = torch, m, n, k, shape_name(m, n, k)
+    def __init__(self, torch: Any, shape: DenseShape) -> None:
+        m, n, k = shape
+        self.torch, self.m, self.n, self.k, self.name = torch, m, n, k, shape.name
         self.x = torch.randn(m, k, dtype=torch.bfloat16, device="cuda")
         self.w = torch.randn(n, k, dtype=torch.bfloat16, device="cuda")
         self.d = torch.empty(m, n, dtype=torch.bfloat16, device="cuda")
@@ -47,8 +59,14 @@ class Operands:
         scales = amax.float() / E4M3_MAX
         return (matrix.float() / scales).to(self.torch.float8_e4m3fn), scales
 
+    def clear(self) -> None:
+        """Overwrite what a contender before has written."""
+        self.d.fill_(float("nan"))
+
+    def valid(self, result: Any) -> Any:
+        """The rows of a result that belong to the product: all."""
+        return result
+
     def exact(self) -> Any:
         """FP32 product of the block-scaled operands as they are after quantisation."""
-        sfa = self.a.scales.repeat_interleave(128, 1)[:, : self.k]
-        sfb = self.b.scales.repeat_interleave(128, 0)[: self.n].repeat_interleave(128, 1)[:, : self.k]
-        return (self.a.data.float() * sfa) @ (self.b.data.float() * sfb).T
+        return dequantised_rows(self.a) @ dequantised_weights(self.b).T

@@ -3,58 +3,49 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import nvgemm
+from nvgemm.bench.contender import OURS, Contender, Launch
+from nvgemm.bench.grouped_peers import GROUPED
 from nvgemm.bench.operands import Operands, Scaled
-
-Launch = Callable[[], Any]  # returns the result
-
-
-@dataclass(frozen=True, slots=True)
-class Contender:
-    """One way to compute a product.
-
-    Attributes
-    ----------
-    same_job : bool
-        Block-scaled with promotion, on the very operands of nvgemm. Only these make the envelope.
-    launcher : callable
-        Gives what launches the product of these operands, into their `d`, on torch's current stream. It raises
-        `RuntimeError` or `ValueError`, or that does, where the library has no kernel for the shape.
-    """
-
-    name: str
-    what: str
-    same_job: bool
-    launcher: Callable[[Operands], Launch]
+from nvgemm.bench.read_floor import READ_FLOOR
 
 
-def contenders(names: Sequence[str] | None = None) -> tuple[list[Contender], dict[str, str]]:
-    """Those of `names` that can be imported, nvgemm first, and why the others cannot.
+def contenders(suite: str, names: Sequence[str] | None = None) -> tuple[list[Contender], dict[str, str]]:
+    """Those of `names` that the suite has and that can be imported, nvgemm first, and why the others cannot take part.
 
     Raises
     ------
     ValueError
         A name is not known.
     """
-    if unknown := set(names or ()) - {contender.name for contender in ALL}:
-        known = ", ".join(contender.name for contender in ALL)
-        raise ValueError(f"contenders: {', '.join(sorted(unknown))} not known; there are {known}")
-    found, missing = [], {}
-    for contender in ALL:
-        if names and contender.name not in (OURS, *names):
+    known = dict.fromkeys(contender.name for line_up in LINE_UPS.values() for contender in line_up)
+    if unknown := set(names or ()) - known.keys():
+        raise ValueError(f"contenders: {', '.join(sorted(unknown))} not known; there are {', '.join(known)}")
+    asked = [OURS, *(names or (contender.name for contender in (*DENSE, *LINE_UPS[suite])))]
+    own = {contender.name: contender for contender in LINE_UPS[suite]}
+    missing = {name: _absence(name) for name in asked if name not in own}
+    found = []
+    for name, contender in own.items():
+        if name not in asked:
             continue
         try:
-            for module in _NEEDS.get(contender.name, ()):
+            for module in _NEEDS.get(name, ()):
                 importlib.import_module(module)
         except Exception as error:  # a broken installation must not stop the others; the report says what broke
-            missing[contender.name] = f"{type(error).__name__}: {error}"
+            missing[name] = f"{type(error).__name__}: {error}"
         else:
             found.append(contender)
     return found, missing
+
+
+def _absence(name: str) -> str:
+    """Why a contender of another suite is none of this one."""
+    if name == READ_FLOOR.name:
+        return "it stands beside the masked suite only"
+    return "it multiplies one pair of matrices a call, not groups"
 
 
 def _nvgemm(o: Operands) -> Launch:
@@ -109,8 +100,7 @@ def _bf16(o: Operands) -> Launch:
     return lambda: o.torch.mm(o.x, o.w.T, out=o.d)
 
 
-OURS = "nvgemm"
-ALL = (
+DENSE = (
     Contender(OURS, "fp8_gemm_nt, scales 1×128 and 128×128", True, _nvgemm),
     Contender("deepgemm", "deep_gemm.fp8_gemm_nt, the same scales", True, _deepgemm),
     Contender("cublaslt_block128", "torch._scaled_mm, scales 1×128 and 128×128", True, _block128),
@@ -120,4 +110,5 @@ ALL = (
     Contender("cublaslt_row", "torch._scaled_mm, one scale a row, no promotion", False, _per_row),
     Contender("bf16", "torch.mm in BF16", False, _bf16),
 )
+LINE_UPS: dict[str, tuple[Contender, ...]] = {"dense": DENSE, **GROUPED}
 _NEEDS = {"deepgemm": ("deep_gemm",), "triton": ("triton",)}

@@ -6,13 +6,14 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from nvgemm.bench.peers import OURS
+from nvgemm.bench.contender import OURS
 from nvgemm.bench.plot_data import Results, Shape
 from nvgemm.bench.plot_groups import by_weights, in_lines
 from nvgemm.bench.plot_style import LOOKS, figure, legend, look, source, subtitle, verdict
 from nvgemm.bench.results import LOST
 
 BARS = 30  # in a line: with many more, their figures run into each other
+GROUPED_BARS = 15  # as groups and their rows take the place of two Ms
 PANELS = 2  # beside each other in the plot of energies
 CUT = 2.2  # times nvgemm's energy: longer bars are cut, so that small differences still show
 SHARE = 0.86  # of the way from one M to the next is taken up by bars
@@ -22,15 +23,16 @@ LOST_LOOK = {"color": "#4D4D4D", "hatch": "////", "ec": "white"}
 def speedup(results: Results) -> Any:
     """Speed-up over the fastest block-scaled peer of each shape, grouped by N×K, M ascending."""
     compared = [shape for shape in results.shapes if shape.ratio is not None]
-    lines = in_lines(list(by_weights(compared).values()), BARS)
+    width = GROUPED_BARS if any(shape.groups for shape in compared) else BARS
+    lines = in_lines(list(by_weights(compared).values()), width)
     title, height = "Speed-up over the fastest block-scaled peer", 2.1 + 2.2 * len(lines)
     heading = f"{subtitle(results)}\ngeometric mean: {' · '.join(map(verdict, results.summary))}"
     made = figure(height, title, heading, source(results), legend_lines=2)
     panels = made.subplots(len(lines), 1, sharey=True, squeeze=False)
-    width = max(sum(map(len, groups)) + len(groups) - 1 for groups in lines)
+    places = max(sum(map(len, groups)) + len(groups) - 1 for groups in lines)
     for axes, groups in zip(panels.flat, lines, strict=True):
         _ratios(axes, groups)
-        axes.set_xlim(-0.7, width - 0.3)
+        axes.set_xlim(-0.7, places - 0.3)
     ratios = [1.0, *(shape.ratio for shape in compared if shape.ratio is not None)]
     room = 0.12 * (max(ratios) - min(ratios)) + 0.01
     panels.flat[0].set_ylim(min(ratios) - 2 * room, max(ratios) + room)
@@ -45,7 +47,7 @@ def _ratios(axes: Any, groups: Sequence[Sequence[Shape]]) -> None:
     for group in groups:
         for x, shape in enumerate(group, left):
             _ratio(axes, x, shape)
-            ticks.append((x, f"M = {shape.m}" if x == left else str(shape.m)))
+            ticks.append((x, f"M = {shape.m}" if x == left and not shape.groups else shape.label))
         title, middle = f"N×K = {group[0].n}×{group[0].k}", left + (len(group) - 1) / 2
         axes.annotate(title, (middle, -0.14), xycoords=axes.get_xaxis_transform(), ha="center", va="top")
         left += len(group) + 1
@@ -115,9 +117,9 @@ def _energies(axes: Any, shapes: Sequence[Shape], results: Results) -> None:
 
 
 def _absolute(shape: Shape) -> str:
-    """M, mJ a GEMM and pJ a FLOP with nvgemm, one under the other."""
+    """M or the groups, mJ a GEMM and pJ a FLOP with nvgemm, one under the other."""
     joules = shape.joules[OURS]
-    return f"{shape.m}\n{three_figures(joules * 1e3)} mJ\n{three_figures(joules / shape.flop * 1e12)} pJ"
+    return f"{shape.label}\n{three_figures(joules * 1e3)} mJ\n{three_figures(joules / shape.flop * 1e12)} pJ"
 
 
 def three_figures(value: float) -> str:

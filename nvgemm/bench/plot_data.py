@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from nvgemm.bench.peers import OURS
+from nvgemm.bench.contender import OURS
 from nvgemm.bench.results import SCHEMA, is_lost
 from nvgemm.bench.suites import MODES
 from nvgemm.explain import TENSOR_FLOP_PER_CLOCK
@@ -36,6 +36,8 @@ class Shape:
     ----------
     lost : bool
         That peer is faster, also when timed again.
+    groups : str or None
+        Number of groups and rows of each, such as ``g6:20``; None for one product.
     """
 
     m: int
@@ -47,6 +49,12 @@ class Shape:
     peer: str | None
     ratio: float | None
     lost: bool = False
+    groups: str | None = None
+
+    @property
+    def label(self) -> str:
+        """What tells it from others of its N and K: M, or the groups."""
+        return self.groups or str(self.m)
 
     def tflops(self, contender: str) -> float:
         return self.flop / self.times[contender].us * 1e-6
@@ -158,4 +166,6 @@ def _shape(facts: Mapping[str, Any]) -> Shape:
     times = {name: Time(time["us"], time["mhz"], time["joules"]) for name, time in facts["times"].items()}
     envelope = facts["envelope"] or {"peer": None, "ratio": None}
     sizes = {name: facts[name] for name in ("m", "n", "k", "flop", "bytes")}
-    return Shape(**sizes, times=times, peer=envelope["peer"], ratio=envelope["ratio"], lost=is_lost(facts))
+    groups = facts["name"].split("x")[0] if "groups" in facts else None
+    compared = {"peer": envelope["peer"], "ratio": envelope["ratio"], "lost": is_lost(facts)}
+    return Shape(**sizes, **compared, times=times, groups=groups)

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from nvgemm.bench.peers import OURS
+from nvgemm.bench.contender import OURS
 from nvgemm.bench.plot_data import BOOST_MHZ, Results, Shape
 from nvgemm.bench.plot_groups import by_weights, spaced
 from nvgemm.bench.plot_style import GREY, LOOKS, figure, legend, look, source, subtitle

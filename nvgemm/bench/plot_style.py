@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nvgemm.bench.peers import OURS
+from nvgemm.bench.contender import OURS
 from nvgemm.bench.plot_data import Results
 from nvgemm.bench.results import LOST
 
@@ -49,6 +49,7 @@ LOOKS = {  # Okabe and Ito's palette, which colour-blind readers can tell apart 
     "cublaslt_tensor": Look("cuBLASLt one scale a matrix", "#000000", "P"),
     "cublaslt_row": Look("cuBLASLt one scale a row", "#E69F00", "X"),
     "bf16": Look("BF16", "#999999", "*"),
+    "read_floor": Look("reading the weights alone", "#F0E442", "d"),
 }
 
 

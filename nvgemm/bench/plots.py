@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from nvgemm.bench.peers import OURS
+from nvgemm.bench.contender import OURS
 from nvgemm.bench.plot_bars import energy, speedup
 from nvgemm.bench.plot_data import Results, read
 from nvgemm.bench.plot_lines import error_plot, roofline, sweep
@@ -56,13 +56,20 @@ def read_all(paths: Sequence[Path]) -> list[Results]:
 
 
 def plots_of(results: Results) -> dict[str, Callable[[Results], Any]]:
-    """What a file's data allow. A speed-up needs a block-scaled peer, an energy that power was measured."""
-    if results.mode == "sustained":
-        measured = any(OURS in shape.joules for shape in results.shapes)
-        return {"energy": energy, "sweep": sweep} if measured else {"sweep": sweep}
+    """What a file's data allow.
+
+    A sweep needs single products, a speed-up a block-scaled peer, an energy that power was measured.
+    """
+    single = not any(shape.groups for shape in results.shapes)
     compared = any(shape.ratio is not None for shape in results.shapes)
-    plots: dict[str, Callable[[Results], Any]] = {"roofline": roofline, "sweep": sweep}
-    return {**plots, "speedup": speedup} if compared else plots
+    measured = any(OURS in shape.joules for shape in results.shapes)
+    allowed: dict[str, tuple[Callable[[Results], Any], bool]] = {
+        "energy": (energy, results.mode == "sustained" and measured),
+        "roofline": (roofline, results.mode == "cold"),
+        "sweep": (sweep, single),
+        "speedup": (speedup, results.mode == "cold" and compared),
+    }
+    return {name: draw for name, (draw, is_allowed) in allowed.items() if is_allowed}
 
 
 def _figures(results: Sequence[Results], error: bool) -> Iterator[tuple[str, Any]]:

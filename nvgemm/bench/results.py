@@ -14,15 +14,19 @@ from typing import Any
 from nvgemm import __version__
 from nvgemm.bench import nvml
 from nvgemm.bench.cold import Times
-from nvgemm.bench.peers import ALL, OURS, Contender
-from nvgemm.bench.suites import RANGES, shape_name
-from nvgemm.choice.problem import traffic_bytes_with_scales
+from nvgemm.bench.contender import OURS, Contender
+from nvgemm.bench.peers import LINE_UPS
+from nvgemm.bench.read_floor import READ_FLOOR
+from nvgemm.bench.shapes import Shape, shape_name
+from nvgemm.bench.suites import SUITES
 from nvgemm.explain import TENSOR_FLOP_PER_CLOCK
 from nvgemm.runtime import driver, nvrtc
 
 SCHEMA = 1
 LOST = 0.98  # below this ratio to the envelope a shape is lost, if it still is when timed again
-_SAME_JOB = [contender.name for contender in ALL if contender.same_job and contender.name != OURS]
+_SAME_JOB = list(
+    dict.fromkeys(peer.name for line_up in LINE_UPS.values() for peer in line_up if peer.same_job and peer.name != OURS)
+)
 
 Record = dict[str, Any]
 
@@ -49,20 +53,22 @@ def header(suite: str, mode: str, found: Iterable[Contender], missing: Mapping[s
     }
 
 
-def record(m: int, n: int, k: int, num_sms: int, times: Mapping[str, Times]) -> Record:
-    """One shape: every contender's times, the envelope, and the share of the tensor cores' rate that is used."""
-    ours, flop = times[OURS], 2 * m * n * k
+def record(shape: Shape, num_sms: int, times: Mapping[str, Times]) -> Record:
+    """One shape: every contender's times, the envelope, and how far the machine is used.
+
+    ``tensor_share`` is the share of the tensor cores' rate. ``read_share`` is that of a kernel that only reads the
+    weights, None where it was not measured. FLOP and bytes are those of valid rows.
+    """
+    ours, read = times[OURS], times.get(READ_FLOOR.name)
+    rate = TENSOR_FLOP_PER_CLOCK * num_sms * ours.mhz if ours.mhz else None
     return {
-        "m": m,
-        "n": n,
-        "k": k,
-        "flop": flop,
-        "bytes": traffic_bytes_with_scales(m, n, k),
+        **shape.facts,
         "times": {name: asdict(of) for name, of in times.items()},
         "envelope": envelope(times),
         "retimed": False,
         "again": None,
-        "tensor_share": flop / ours.us / (TENSOR_FLOP_PER_CLOCK * num_sms * ours.mhz) if ours.mhz else None,
+        "tensor_share": shape.flop / ours.us / rate if rate else None,
+        "read_share": read.us / ours.us if read else None,
     }
 
 
@@ -83,12 +89,12 @@ def envelope(times: Mapping[str, Times]) -> Record | None:
     return {"peer": fastest, "us": peers[fastest], "ratio": peers[fastest] / times[OURS].us}
 
 
-def summary(shapes: Iterable[Record]) -> list[Record]:
-    """Speed-up over the envelope by range of M: geometric mean, least, and the shapes that are lost."""
+def summary(suite: str, shapes: Iterable[Record]) -> list[Record]:
+    """Speed-up over the envelope by range of rows: geometric mean, least, and the shapes that are lost."""
     compared = [shape for shape in shapes if shape["envelope"]]
     parts = []
-    for title, (low, high) in RANGES.items():
-        part = [shape for shape in compared if low <= shape["m"] <= high]
+    for title, (low, high) in SUITES[suite].ranges.items():
+        part = [shape for shape in compared if low <= (shape["rows"] if "rows" in shape else shape["m"]) <= high]
         ratios = [shape["envelope"]["ratio"] for shape in part]
         if part:
             lost = [name(shape) for shape in part if is_lost(shape)]
@@ -105,8 +111,8 @@ def is_lost(shape: Mapping[str, Any]) -> bool:
 
 
 def name(shape: Record) -> str:
-    """Such as ``64x4096x7168``."""
-    return shape_name(shape["m"], shape["n"], shape["k"])
+    """Such as ``64x4096x7168`` or ``g8:4096x4096x7168``."""
+    return shape.get("name") or shape_name(shape["m"], shape["n"], shape["k"])  # older files have no "name"
 
 
 def geomean(ratios: Iterable[float]) -> float:

@@ -7,16 +7,22 @@ from typing import Any
 
 from nvgemm.bench import cold, libraries, sustained
 from nvgemm.bench.cold import Times
+from nvgemm.bench.contender import OURS, Contender, Launch
+from nvgemm.bench.grouped_operands import Contiguous, Masked, Offsets
 from nvgemm.bench.operands import Operands
-from nvgemm.bench.peers import OURS, Contender, Launch, contenders
+from nvgemm.bench.peers import contenders
 from nvgemm.bench.results import Record, header, is_lost, record, summary, timed_again
-from nvgemm.bench.suites import SUITES, shape_name
+from nvgemm.bench.shapes import Shape
+from nvgemm.bench.suites import SUITES
 from nvgemm.choice import checks
-from nvgemm.choice.problem import traffic_bytes_with_scales
 from nvgemm.runtime import driver
 
-Shape = tuple[int, int, int]
-
+_OPERANDS: dict[str, Callable[[Any, Any], Any]] = {
+    "dense": Operands,
+    "contiguous": Contiguous,
+    "masked": Masked,
+    "offsets": Offsets,
+}
 _TOLERANCE = {True: 5e-3, False: 0.1}  # relative Frobenius error: BF16 rounding is 1.7e-3, other quantisations 4e-2
 
 
@@ -25,7 +31,7 @@ class Bench:
 
     Parameters
     ----------
-    shapes : sequence of (M, N, K), optional
+    shapes : sequence of DenseShape or GroupedShape, optional
         Default: the whole suite.
     names : sequence of str, optional
         Contenders beside nvgemm; default: all that can be imported.
@@ -53,12 +59,13 @@ class Bench:
         seconds: float = 2.0,
         command: str,
     ) -> None:
-        self.shapes: list[Shape] = [(m, n, k) for m, n, k in shapes or SUITES[suite]]
-        for m, n, k in self.shapes:
-            checks.sizes(m, n, k)
+        self.shapes = list(shapes or SUITES[suite].shapes)
+        for shape in self.shapes:
+            checks.sizes(shape.m, shape.n, shape.k)
         self._num_sms = driver.require_hopper(0).num_sms
         self._torch = libraries.torch()
-        self._contenders, missing = contenders(names)
+        self._suite, self._operands = suite, _OPERANDS[suite]
+        self._contenders, missing = contenders(suite, names)
         self._refused: Record = {}
         self._rounds, self._seconds = rounds, seconds
         self._flush = cold.Flush(self._torch)
@@ -76,41 +83,41 @@ class Bench:
         """Measure all shapes, then those that were lost again; `tell` gets each record."""
         records = self.results["shapes"]
         for shape in self.shapes:
-            records.append(record(*shape, self._num_sms, self._measure(*shape)))
+            records.append(record(shape, self._num_sms, self._measure(shape)))
             tell(records[-1])
         for i, first in enumerate(records):
             if is_lost(first):
-                records[i] = timed_again(first, self._measure(first["m"], first["n"], first["k"]))
+                records[i] = timed_again(first, self._measure(self.shapes[i]))
                 tell(records[i])
         self.results["complete"] = True
 
     def finish(self) -> Record:
         """The results so far, with their summary."""
-        self.results["summary"] = summary(self.results["shapes"])
+        self.results["summary"] = summary(self._suite, self.results["shapes"])
         return self.results
 
-    def _cold(self, m: int, n: int, k: int) -> dict[str, Times]:
-        operands = Operands(self._torch, m, n, k)
-        return cold.measure(self._torch, self._flush, self._launches(operands), self._rounds)
+    def _cold(self, shape: Shape) -> dict[str, Times]:
+        launches = self._launches(self._operands(self._torch, shape))
+        return cold.measure(self._torch, self._flush, launches, self._rounds)
 
-    def _sustained(self, m: int, n: int, k: int) -> dict[str, Times]:
-        sets = sustained.sets_of(traffic_bytes_with_scales(m, n, k))
-        rotated = [self._launches(Operands(self._torch, m, n, k)) for _ in range(sets)]
+    def _sustained(self, shape: Shape) -> dict[str, Times]:
+        sets = sustained.sets_of(shape.bytes)
+        rotated = [self._launches(self._operands(self._torch, shape)) for _ in range(sets)]
         for launches in rotated:
             if fickle := launches.keys() ^ rotated[0].keys():
-                name, shape = min(fickle), shape_name(m, n, k)
-                why = self._refused[name][shape]
-                raise RuntimeError(f"{name} runs some operands of {shape} and refuses others: {why}")
+                name = min(fickle)
+                why = self._refused[name][shape.name]
+                raise RuntimeError(f"{name} runs some operands of {shape.name} and refuses others: {why}")
         runs = {name: [launches[name] for launches in rotated] for name in rotated[0]}
         return sustained.measure(self._torch, runs, self._seconds)
 
-    def _launches(self, operands: Operands) -> dict[str, Launch]:
+    def _launches(self, operands: Any) -> dict[str, Launch]:
         """What launches each contender that can do this shape, each result checked once."""
         exact, launches = operands.exact(), {}
         for contender in self._contenders:
             try:
                 launch = contender.launcher(operands)
-                operands.d.fill_(float("nan"))  # else the result of the contender before could pass for this one's
+                operands.clear()  # else the result of the contender before could pass for this one's
                 result = launch()
             except (RuntimeError, ValueError) as error:  # this library has no kernel for the shape
                 if contender.name == OURS or isinstance(error, self._torch.cuda.OutOfMemoryError):
@@ -122,7 +129,7 @@ class Bench:
         return launches
 
 
-def _check(contender: Contender, operands: Operands, result: Any, exact: Any) -> None:
-    error = float((result.float() - exact).norm() / exact.norm())
+def _check(contender: Contender, operands: Any, result: Any, exact: Any) -> None:
+    error = contender.error(operands, result, exact)
     if not error < _TOLERANCE[contender.same_job]:
         raise RuntimeError(f"{contender.name} is wrong at {operands.name}: relative error {error:.1e}")

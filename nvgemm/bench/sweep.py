@@ -23,7 +23,9 @@ def run(m: int, n: int, k: int, count: int = 24) -> None:
     """Print the cold times of the `count` candidates with the least predicted time, fastest first; needs torch."""
     torch = libraries.torch()
     device, problem = driver.require_hopper(0), Problem(m, n, k, True)
-    configs = sorted(candidates(problem, model(device)), key=lambda config: predict(config, m, model(device)))[:count]
+    configs = sorted(candidates(problem, model(device)), key=lambda config: predict(config, problem, model(device)))[
+        :count
+    ]
     picked = select_config(problem, model(device))
     if picked not in configs:
         configs.append(picked)
@@ -31,7 +33,7 @@ def run(m: int, n: int, k: int, count: int = 24) -> None:
         list(pool.map(lambda config: build_config(config, settings.sass), configs))
     times = measure(torch, Flush(torch), {str(i): run for i, run in enumerate(_runs(torch, configs, m, n, k))})
     for i, of in sorted(times.items(), key=lambda item: item[1].us):
-        print(_line(configs[int(i)], of, predict(configs[int(i)], m, model(device)), configs[int(i)] == picked))
+        print(_line(configs[int(i)], of, predict(configs[int(i)], problem, model(device)), configs[int(i)] == picked))
 
 
 def _runs(torch: Any, configs: list[GemmConfig], m: int, n: int, k: int) -> list[Callable[[], None]]:

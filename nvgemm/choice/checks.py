@@ -165,16 +165,17 @@ def _unquantised(x: View, name: str, axes: str) -> tuple[int, int]:
 
 
 def scales(sf: View, name: str = "sf", *, mn: int | None = None, k: int | None = None) -> bool:
-    """Check FP32 scales ``[M, ceil(K/128)]`` that are to become MN-major; True where they already are, as TMA needs it.
+    """Check FP32 scales ``[M, ceil(K/128)]``, or so for each group, that are to become MN-major; True where they are.
 
     Parameters
     ----------
     mn, k : int, optional
         Rows and K that the shape must match; None takes them from the shape.
     """
-    rules.rank(name, sf.shape, "[M, ceil(K/128)]")
-    m = sf.shape[0] if mn is None else mn
-    depth = sf.shape[1] * GRANULARITY if k is None else k
-    ready = rules.row_scales(name, (sf.shape, sf.strides, sf.dtype), m, depth, not sf.ptr & 15)
+    if len(sf.shape) != 3:
+        rules.rank(name, sf.shape, "[M, ceil(K/128)]")
+    m = sf.shape[-2] if mn is None else mn
+    depth = sf.shape[-1] * GRANULARITY if k is None else k
+    ready = rules.row_scales(name, (sf.shape, sf.strides, sf.dtype), m, depth, not sf.ptr & 15, sf.shape[:-2])
     check_elements(name, sf)
     return ready

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from nvgemm.choice.problem import GRANULARITY, align, ceil_div
+from nvgemm.choice.problem import GRANULARITY, Grouping, align, ceil_div
 
 BLOCK_K = GRANULARITY  # one scale of A and one of B for each k-block
 MAX_SHARED_BYTES = 232_448  # of one CTA on sm_90
@@ -30,13 +30,26 @@ class GemmConfig(NamedTuple):
     cluster_n: int
     raster_m: int  # tiles that the raster walks down before it steps to the right
     k_unroll: int
+    grouping: Grouping = Grouping.DENSE
+    num_groups: int = 1
+    alignment: int = 1  # of the rows at which groups begin, where the grouping has one
 
     @property
     def shared_bytes(self) -> int:
         """sizeof(SharedStorage); the kernel asserts that it agrees."""
         blocks = self.block_m, self.block_n, self.num_consumers, self.k_split, self.num_d_strips
-        fixed, stage = storage_bytes(*blocks)
+        fixed, stage = storage_bytes(*blocks, self.grouping, self.num_groups)
         return align(fixed + self.num_stages * stage, 1024)
+
+    @property
+    def wgmma_n(self) -> int:
+        """Columns of one multiplication: accumulators of more than 192 would not fit beside their sums."""
+        return self.block_n if self.block_n <= 192 else self.block_n // 2
+
+    @property
+    def step_m(self) -> int:
+        """Rows from one tile to the next: of one block of `alignment` rows, where groups are made of these."""
+        return min(self.block_m, self.alignment) if self.grouping is Grouping.CONTIGUOUS else self.block_m
 
     @property
     def num_threads(self) -> int:
@@ -47,17 +60,21 @@ class GemmConfig(NamedTuple):
         return self.cluster_m * self.cluster_n
 
     def num_tiles(self, m: int) -> int:
-        """Tiles of a product with M = `m`, the idle halves of odd clusters counted."""
-        down = ceil_div(m, self.block_m * self.cluster_m) * self.cluster_m
+        """Tiles of `m` rows, of one group or of blocks of all groups, the idle halves of odd clusters counted."""
+        down = ceil_div(m, self.step_m * self.cluster_m) * self.cluster_m
         return down * ceil_div(self.shape_n, self.block_n * self.cluster_n) * self.cluster_n
 
     def grid(self, m: int, num_sms: int) -> int:
-        """CTAs to launch on `num_sms` SMs: no more than tiles, and whole clusters."""
-        return min(self.num_tiles(m), num_sms // self.cluster_size * self.cluster_size)
+        """CTAs to launch on `num_sms` SMs: whole clusters, and no more than tiles, where their number is known here."""
+        most = num_sms // self.cluster_size * self.cluster_size
+        if self.grouping.on_device:
+            return most
+        return min(self.num_tiles(m) * (self.num_groups if self.grouping is Grouping.BATCHED else 1), most)
 
     def constants(self) -> dict[str, int]:
         """What `config.cuh` defines."""
-        return {name.upper(): value for name, value in self._asdict().items()} | {"SHARED_BYTES": self.shared_bytes}
+        derived = {"WGMMA_N": self.wgmma_n, "SHARED_BYTES": self.shared_bytes}
+        return {name.upper(): int(value) for name, value in self._asdict().items()} | derived
 
 
 def num_sfb(block_n: int) -> int:
@@ -65,9 +82,18 @@ def num_sfb(block_n: int) -> int:
     return block_n // math.gcd(block_n, GRANULARITY)
 
 
-def storage_bytes(block_m: int, block_n: int, num_consumers: int, k_split: int, num_d_strips: int) -> tuple[int, int]:
-    """Bytes of SharedStorage that no stage adds (strips of D, sums of a K split), and that each stage adds."""
+def storage_bytes(
+    block_m: int,
+    block_n: int,
+    num_consumers: int,
+    k_split: int,
+    num_d_strips: int,
+    grouping: Grouping = Grouping.DENSE,
+    num_groups: int = 1,
+) -> tuple[int, int]:
+    """Bytes of SharedStorage that no stage adds (strips of D, sums of a K split, segments), and that each adds."""
     strips = num_consumers * 4 * num_d_strips * _STRIP_BYTES
     sums = max((k_split - 1) * 64 * block_n, 32) * 4
+    segments = 16 * (num_groups + 1) + 208 if grouping.on_device else 32
     operands, scales, barriers = (block_m + block_n) * BLOCK_K, block_m * 4 + align(num_sfb(block_n) * 4, 16), 16
-    return strips + sums, operands + scales + barriers
+    return strips + sums + segments, operands + scales + barriers

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 from nvgemm.choice import tuned
 from nvgemm.choice.config import BLOCK_K, MAX_SHARED_BYTES, GemmConfig, num_sfb, storage_bytes
-from nvgemm.choice.problem import Problem, ceil_div, traffic_bytes
+from nvgemm.choice.problem import Grouping, Problem, ceil_div, traffic_bytes
 
 MAX_STAGES = 12
 BLOCKS_N = (8, 16, 32, 48, 64, 96, 112, 128, 144, 160, 176, 192)
 CONSUMERS = ((64, 1, 1), (64, 2, 2), (64, 4, 4), (128, 2, 1), (256, 2, 1))  # block_m, num_consumers, k_split
 MOST_WAVES = 8  # of tiles smaller than this; more were predicted fastest for 7 of 20,000 shapes, by 3 % at most
-SMALL_TILE = 128 * 96
+MOST_RASTER = 16  # of groups
+SMALL_TILE, LARGE_TILE = 128 * 96, 256 * 128
 ACCUMULATOR_REGISTERS = {1: 216, 2: 200, 4: 68}  # by consumers, with the scales of B; their threads have some more
 
 # Clocks, fitted to timings of 1,100 configurations of 57 shapes on an H100 (docs/performance.md).
@@ -47,11 +48,13 @@ H100 = Model()
 def select_config(problem: Problem, device: Model = H100) -> GemmConfig:
     """The measured configuration for `problem` on `device`, else the one with the least predicted time."""
     measured = measured_config(problem, device)
-    return measured or min(candidates(problem, device), key=lambda config: predict(config, problem.m, device))
+    return measured or min(candidates(problem, device), key=lambda config: predict(config, problem, device))
 
 
 def measured_config(problem: Problem, device: Model = H100) -> GemmConfig | None:
     """The configuration that was measured as the fastest for `problem` on such a device, or None."""
+    if problem.grouping is not Grouping.DENSE:
+        return None
     blocks = tuned.lookup(problem.m, problem.n, problem.k, device.num_sms)
     return blocks and _complete(problem, device, *blocks)
 
@@ -59,12 +62,14 @@ def measured_config(problem: Problem, device: Model = H100) -> GemmConfig | None
 def candidates(problem: Problem, device: Model = H100) -> Iterator[GemmConfig]:
     """Every legal configuration that could be the fastest."""
     for block_m, num_consumers, k_split in CONSUMERS:
-        if block_m > 64 and problem.m <= block_m // 2:
+        if block_m > 64 and problem.group_rows <= block_m // 2:
             continue
-        for block_n in BLOCKS_N:
+        if problem.grouping is Grouping.CONTIGUOUS and block_m > max(problem.alignment, 64):
+            continue
+        for block_n in BLOCKS_N if problem.grouping is Grouping.DENSE else (*BLOCKS_N, 256):
             if block_n >= problem.n + 8 or not _registers_allow(block_m, block_n, num_consumers, k_split):
                 continue
-            tiles = ceil_div(problem.m, block_m) * ceil_div(problem.n, block_n)
+            tiles = problem.groups * ceil_div(problem.group_rows, block_m) * ceil_div(problem.n, block_n)
             if tiles > MOST_WAVES * device.num_sms and block_m * block_n < SMALL_TILE and 2 * block_n <= problem.n:
                 continue
             for cluster_m, cluster_n in ((1, 1), (2, 1), (1, 2)):
@@ -74,6 +79,8 @@ def candidates(problem: Problem, device: Model = H100) -> Iterator[GemmConfig]:
 
 
 def _registers_allow(block_m: int, block_n: int, num_consumers: int, k_split: int) -> bool:
+    if block_n == 256:  # two multiplications, whose partial sums take their turns
+        return (block_m, num_consumers) == (128, 2)
     accumulators = (_slices(block_m, num_consumers, k_split) + 1) * block_n // 2
     return accumulators + num_sfb(block_n) <= ACCUMULATOR_REGISTERS[num_consumers]
 
@@ -97,12 +104,15 @@ def _complete(
     """Strips, stages and raster for these blocks; None where the cluster or shared memory does not allow them."""
     if cluster_m * cluster_n > device.num_sms:
         return None
-    if cluster_m == 2 and (block_n % 16 or problem.m <= block_m):
+    if cluster_m == 2 and (block_n % 16 or problem.group_rows <= block_m or problem.grouping is Grouping.CONTIGUOUS):
         return None
     if cluster_n == 2 and problem.n <= block_n:
         return None
-    strips = 1 if block_m == 256 else min(2, ceil_div(block_n, 64))  # a stage is worth more than a strip
-    stages = _stages_that_fit(block_m, block_n, num_consumers, k_split, strips)
+    fit = partial(_stages_that_fit, block_m, block_n, num_consumers, k_split, problem.grouping, problem.groups)
+    strips = min(2, ceil_div(block_n, 64))
+    if block_m * block_n >= LARGE_TILE and fit(strips) < fit(1):
+        strips = 1  # of few stages, one more is worth more than a strip
+    stages = fit(strips)
     if stages < 2:
         return None
     return GemmConfig(
@@ -118,6 +128,9 @@ def _complete(
         cluster_n=cluster_n,
         raster_m=_raster(problem, device, block_m * cluster_m, block_n * cluster_n),
         k_unroll=k_unroll or _unroll(_slices(block_m, num_consumers, k_split) * block_n),
+        grouping=problem.grouping,
+        num_groups=problem.groups,
+        alignment=problem.alignment,
     )
 
 
@@ -127,16 +140,21 @@ def _unroll(columns: int) -> int:
 
 
 @lru_cache(maxsize=1024)
-def _stages_that_fit(block_m: int, block_n: int, num_consumers: int, k_split: int, strips: int) -> int:
-    fixed, stage = storage_bytes(block_m, block_n, num_consumers, k_split, strips)
+def _stages_that_fit(
+    block_m: int, block_n: int, num_consumers: int, k_split: int, grouping: Grouping, num_groups: int, strips: int
+) -> int:
+    fixed, stage = storage_bytes(block_m, block_n, num_consumers, k_split, strips, grouping, num_groups)
     return min(MAX_STAGES, (MAX_SHARED_BYTES - fixed) // stage) // k_split * k_split
 
 
 @lru_cache(maxsize=4096)
 def _raster(problem: Problem, device: Model, height: int, width: int) -> int:
     """Tiles down before one to the right, so that the rows of A and B that a wave reads are fewest. A power of two."""
+    if problem.grouping is not Grouping.DENSE:
+        down = ceil_div(problem.group_rows, height)  # all that want the same rows of B, begun at once
+        return min(MOST_RASTER, 1 << (down - 1).bit_length())
     wave = max(device.num_sms * 128 * 128 // (height * width), 1)
-    down, right = ceil_div(problem.m, height), ceil_div(problem.n, width)
+    down, right = ceil_div(problem.group_rows, height), ceil_div(problem.n, width)
 
     def footprint(raster: int) -> int:
         raster = min(raster, down)
@@ -145,15 +163,16 @@ def _raster(problem: Problem, device: Model, height: int, width: int) -> int:
     return min((1, 2, 4, 8, 16, 32), key=footprint)
 
 
-def predict(config: GemmConfig, m: int, device: Model = H100) -> float:
+def predict(config: GemmConfig, problem: Problem, device: Model = H100) -> float:
     """Predicted clocks of one launch: waves of tiles against the bytes from memory."""
-    k_blocks = ceil_div(config.shape_k, BLOCK_K)
-    tiles, grid = config.num_tiles(m), config.grid(m, device.num_sms)
+    k_blocks, m, groups = ceil_div(config.shape_k, BLOCK_K), problem.group_rows, problem.groups
+    tiles = groups * config.num_tiles(m)
+    grid = min(tiles, device.num_sms // config.cluster_size * config.cluster_size)
     rows = config.block_m / config.num_consumers * config.k_split  # that one consumer stores
     store = EPILOGUE + (EPILOGUE_PER_ELEMENT * rows + SUM_PER_COLUMN * (config.k_split - 1)) * config.block_n
     work = ceil_div(tiles, grid) * (k_blocks * _k_block(config, grid, device) + store)
     turns = tiles * k_blocks * TURN * max(0.0, 1 - m / FEW_ROWS)
-    memory = traffic_bytes(m, config.shape_n, config.shape_k) / device.dram_bytes_per_clock
+    memory = groups * traffic_bytes(m, config.shape_n, config.shape_k) / device.dram_bytes_per_clock
     return _overlap(work + turns, memory) + LAUNCH + CLUSTER_LAUNCH * (config.cluster_size - 1)
 
 

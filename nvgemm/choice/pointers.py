@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from nvgemm.choice.problem import TMA_BYTES, View
-from nvgemm.choice.rules import ITEMSIZE
+from nvgemm.choice.rules import ITEMSIZE, extent
 
 Extents = tuple[int, int, int, int, int]  # bytes that a, sfa, b, sfb and d span
 NAMES = ("a", "a scales", "b", "b scales", "d")
@@ -37,6 +37,36 @@ def dense_pointers(a: View, sfa: View, b: View, sfb: View, d: View | None, exten
         or (psfb < end and start < psfb + extents[3])
     ):
         _check_overlap((a, sfa, b, sfb), d, extents)
+
+
+def grouped_pointers(views: Sequence[View | None], names: Sequence[str]) -> None:
+    """The same for grouped operands: five as above, and the layout of the groups."""
+    given = [(name, view) for name, view in zip(names, views, strict=True) if view is not None]
+    for name, view in given:
+        if 0 in view.shape:
+            continue
+        needed = ITEMSIZE[view.dtype] if view.dtype in ("float32", "int32") else TMA_BYTES
+        if not view.ptr:
+            raise ValueError(f"{name}: null pointer for an array of shape {view.shape}")
+        if view.ptr % needed:
+            reason = "TMA needs it" if needed == TMA_BYTES else f"an array of {view.dtype} needs it"
+            raise ValueError(f"{name}: pointer {view.ptr:#x} is not {needed}-byte aligned; {reason}")
+    if len({view.device for _, view in given}) > 1:
+        listed = ", ".join(f"{name} on {view.device}" for name, view in given)
+        raise ValueError(f"operands: all must be on one device, got {listed}")
+    d = views[4]
+    if d is None:
+        return
+    if d.readonly:
+        raise ValueError("d: the array is read-only")
+    start, end = d.ptr, d.ptr + _span(d)
+    for name, view in given:
+        if name != "d" and _span(view) and view.ptr < end and start < view.ptr + _span(view):
+            raise ValueError(f"d: overlaps {name}, which is still being read while d is written")
+
+
+def _span(view: View) -> int:
+    return extent((view.shape, view.strides, view.dtype))
 
 
 def _check_alignment(views: Sequence[View], extents: Extents) -> None:

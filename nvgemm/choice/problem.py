@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from enum import IntEnum
 from typing import NamedTuple, Protocol
 
 GRANULARITY = 128  # of K for each scale; also rows of B for each scale of recipe 1D2D
@@ -25,22 +27,64 @@ class View(Protocol):
     def device(self) -> int: ...
 
 
+class Grouping(IntEnum):
+    """How one launch holds the products of several groups; the constants of kernels_cu/grouping.cuh."""
+
+    DENSE = 0
+    BATCHED = 1
+    MASKED = 2
+    OFFSETS = 3
+    PSUM = 4
+    CONTIGUOUS = 5
+
+    @property
+    def own_rows(self) -> bool:
+        """A and D are ``[G, M, ·]``, else ``[M, ·]`` with the rows of all groups."""
+        return self in (Grouping.BATCHED, Grouping.MASKED)
+
+    @property
+    def on_device(self) -> bool:
+        """Only the device knows how many rows a group has, and so how many tiles there are."""
+        return self in (Grouping.MASKED, Grouping.OFFSETS, Grouping.PSUM)
+
+
 class Problem(NamedTuple):
-    """One dense product ``D[M, N] = A[M, K] · B[N, K]ᵀ``.
+    """One product ``D[M, N] = A[M, K] · B[N, K]ᵀ``, or one for each group.
 
     Attributes
     ----------
     m, n, k : int
-        Sizes; any of them can be 0.
+        Sizes; any of them can be 0. M counts the rows of A: all groups' together, or those that each can have
+        (`Grouping.own_rows`).
     sfa_mn_major : bool
         A's scales lie MN-major, padded and aligned, so that TMA reads them as they are.
         False: they must first be transposed on the device into strides ``(1, sfa_stride(m))``.
+    grouping : Grouping
+    groups : int
+        Matrices B.
+    alignment : int
+        Of the rows at which groups begin, where the grouping has one.
+    expected_m : int
+        Rows that a group is expected to have; it steers the choice of a kernel alone. 0 stands for M of one product.
     """
 
     m: int
     n: int
     k: int
     sfa_mn_major: bool
+    grouping: Grouping = Grouping.DENSE
+    groups: int = 1
+    alignment: int = 1
+    expected_m: int = 0
+
+    @property
+    def group_rows(self) -> int:
+        """Rows that a group is expected to have."""
+        return self.expected_m or self.m
+
+    @property
+    def d_shape(self) -> tuple[int, ...]:
+        return (self.groups, self.m, self.n) if self.grouping.own_rows else (self.m, self.n)
 
 
 def ceil_div(x: int, y: int) -> int:
@@ -71,6 +115,17 @@ def traffic_bytes_with_scales(m: int, n: int, k: int) -> int:
 def sfa_stride(m: int) -> int:
     """Elements from one 128 of K to the next in A's scales of `m` rows, MN-major: `m` padded to a multiple of 4."""
     return tma_aligned_size(m, 4)
+
+
+def sfa_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Strides of A's scales ``[M, ceil(K/128)]`` as TMA reads them; one of them for each group lie one after the other."""
+    m, k_blocks = shape[-2:]
+    return (k_blocks * sfa_stride(m), 1, sfa_stride(m))[-len(shape) :]
+
+
+def scales_bytes(shape: tuple[int, ...]) -> int:
+    """Bytes that A's scales of this shape, ``[M, ceil(K/128)]`` or one of them for each group, take MN-major."""
+    return 4 * math.prod(shape[:-2]) * sfa_stride(shape[-2]) * shape[-1]
 
 
 def row_stride(shape: tuple[int, ...], strides: tuple[int, ...]) -> int:

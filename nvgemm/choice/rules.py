@@ -8,7 +8,7 @@ Layout = tuple[tuple[int, ...], tuple[int, ...], str]  # shape, strides in eleme
 
 FP8 = ("float8_e4m3fn", "uint8")  # CuPy and NumPy hold E4M3 as plain bytes
 BF16 = ("bfloat16", "uint16")  # likewise where ml_dtypes is absent
-ITEMSIZE = {"float8_e4m3fn": 1, "uint8": 1, "bfloat16": 2, "uint16": 2, "float16": 2, "float32": 4}
+ITEMSIZE = {"float8_e4m3fn": 1, "uint8": 1, "bfloat16": 2, "uint16": 2, "float16": 2, "float32": 4, "int32": 4}
 MAX_DIM = 2**31  # coordinates of a tensor map are signed 32-bit integers
 MAX_PITCH = 2**40  # cuTensorMapEncodeTiled: strides below 2^40 bytes
 _MOST_SCALE_BYTES = 4 << 32  # the kernel counts the elements of B's scales in 32 bits
@@ -60,48 +60,57 @@ def rows(name: str, layout: Layout, inner: str, *, tma: bool = True) -> None:
         raise ValueError(f"{name}: row stride {strides[0]} elements is {pitch} bytes; TMA takes less than 2^40")
 
 
-def row_scales(name: str, layout: Layout, m: int, k: int, aligned: bool) -> bool:
+def row_scales(name: str, layout: Layout, m: int, k: int, aligned: bool, groups: tuple[int, ...] = ()) -> bool:
     """Check scales ``[M, ceil(K/128)]``; True where they are MN-major, padded to 4 rows and `aligned` to 16 bytes.
 
     False stands for layouts that one transpose on the device puts right: K-major, MN-major unpadded or misaligned.
     Of strides that say nothing (M = 1, or one 128 of K) only those count that an element is ever found by.
+    `groups` is the axis in front, where there are as many of these matrices.
     """
     shape, strides, got = layout
     dtype(name, got, ("float32",))
-    expected = (m, ceil_div(k, GRANULARITY))
+    expected = (*groups, m, ceil_div(k, GRANULARITY))
     if shape != expected:
-        hint = "; it is transposed, pass its .T" if shape == expected[::-1] else ""
+        hint = "; it is transposed, pass its .T" if shape == expected[::-1] and not groups else ""
         raise ValueError(
             f"{name}: expected shape {expected} for M={m}, K={k} (one per row and 128 of K), got {shape}{hint}"
         )
-    k_blocks = expected[1]
-    if not m or not k_blocks:
+    if 0 in shape:
         return True
-    mn_major = (m == 1 or strides[0] == 1) and (k_blocks == 1 or strides[1] >= m)
-    k_major = (k_blocks == 1 or strides[1] == 1) and (m == 1 or strides[0] >= k_blocks)
+    k_blocks, (row, block) = expected[-1], strides[-2:]
+    mn_major = (m == 1 or row == 1) and (k_blocks == 1 or block >= m)
+    k_major = (k_blocks == 1 or block == 1) and (m == 1 or row >= k_blocks)
     if not mn_major and not k_major:
-        raise ValueError(f"{name}: one of the two axes must be contiguous (stride 1), got strides {strides}")
-    return mn_major and aligned and (k_blocks == 1 or strides[1] % 4 == 0)
+        axes = "one of the last two axes" if groups else "one of the two axes"
+        raise ValueError(f"{name}: {axes} must be contiguous (stride 1), got strides {strides}")
+    step = strides[0] if groups and groups[0] > 1 else 0
+    if step < 0:
+        raise ValueError(f"{name}: strides must not be negative, got {strides}")
+    in_reach = step % 4 == 0 and step * (shape[0] - 1) + m < MAX_DIM
+    return mn_major and aligned and (k_blocks == 1 or block % 4 == 0) and in_reach
 
 
-def block_scales(name: str, layout: Layout, n: int, k: int) -> None:
-    """Check scales ``[ceil(N/128), ceil(K/128)]``; the kernel takes both strides, so any layout is good."""
+def block_scales(name: str, layout: Layout, n: int, k: int, groups: tuple[int, ...] = ()) -> None:
+    """Check scales ``[ceil(N/128), ceil(K/128)]``; the kernel takes all strides, so any layout is good.
+
+    `groups` is the axis in front, where there are as many of these matrices.
+    """
     shape, strides, got = layout
     dtype(name, got, ("float32",))
     k_blocks = ceil_div(k, GRANULARITY)
-    expected = (ceil_div(n, GRANULARITY), k_blocks)
+    expected = (*groups, ceil_div(n, GRANULARITY), k_blocks)
     if shape != expected:
         hint = ""
-        if shape == (n, k_blocks):
+        if shape == (*groups, n, k_blocks):
             hint = "; per-row scales need recipe=(1, 1, 128)"
-        elif shape == expected[::-1]:
+        elif shape == expected[::-1] and not groups:
             hint = "; it is transposed, pass its .T"
         raise ValueError(
             f"{name}: expected shape {expected} for N={n}, K={k} (one per 128×128 block), got {shape}{hint}"
         )
     if min(strides) < 0:
         raise ValueError(f"{name}: strides must not be negative, got {strides}")
-    if extent(layout) > _MOST_SCALE_BYTES:
+    if extent((shape[-2:], strides[-2:], got)) > _MOST_SCALE_BYTES:
         raise ValueError(f"{name}: strides {strides} of shape {shape} span 2^32 elements or more")
 
 

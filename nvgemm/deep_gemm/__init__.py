@@ -1,4 +1,4 @@
-"""DeepGEMM's Python interface over nvgemm: dense FP8 products on Hopper, with its names, signatures and layouts.
+"""DeepGEMM's Python interface over nvgemm: dense and grouped FP8 products on Hopper, by its names and signatures.
 
 `install` puts this package at the name `deep_gemm`, so that code written for DeepGEMM and torch runs unchanged. What is
 different, and what is missing: docs/deep_gemm.md. torch is imported by the functions that need it, on their first call.
@@ -15,6 +15,7 @@ from nvgemm.deep_gemm import refused as _refused
 from nvgemm.deep_gemm import testing as testing
 from nvgemm.deep_gemm import utils as utils
 from nvgemm.deep_gemm.gemm import *  # noqa: F403
+from nvgemm.deep_gemm.grouped import *  # noqa: F403
 from nvgemm.deep_gemm.knobs import *  # noqa: F403
 from nvgemm.deep_gemm.registration import install as install
 from nvgemm.deep_gemm.testing import bench as bench  # at the top in version 1

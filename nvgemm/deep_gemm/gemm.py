@@ -6,11 +6,10 @@ from typing import Any
 
 import nvgemm
 from nvgemm.choice import checks
-from nvgemm.deep_gemm.arguments import whole_numbers
+from nvgemm.deep_gemm.arguments import Pair, Recipe, check_compiled_dims, one_recipe, turned
 from nvgemm.deep_gemm.refused import missing
-from nvgemm.dense import admit, ready_kernel
-from nvgemm.runtime import sm_limit
-from nvgemm.runtime.arrays import view
+from nvgemm.deep_gemm.row_scales import laid_out
+from nvgemm.dense import dense
 from nvgemm.runtime.dtypes import canonical
 
 __all__ = [
@@ -24,9 +23,6 @@ __all__ = [
     "fp8_gemm_tt",
     "gemm_fp8_fp8_bf16_nt",
 ]
-
-Pair = tuple[Any, Any]
-Recipe = tuple[int, int, int]
 
 
 def fp8_gemm_nt(
@@ -71,8 +67,8 @@ def fp8_gemm_nt(
         An operand cannot be used; nothing has been launched.
     """
     _refuse(d, c, alpha, compiled_dims)
-    chosen = _recipe(recipe, recipe_a, recipe_b)
-    nvgemm.fp8_gemm_nt(_with_scales_laid_out(a, b, d, chosen), b, d, recipe=chosen)
+    chosen = one_recipe("fp8_gemm_nt", recipe, recipe_a, recipe_b)
+    nvgemm.fp8_gemm_nt(laid_out(checks.operands(a, b, d), dense(chosen)), b, d, recipe=chosen)
 
 
 def fp8_gemm_nn(
@@ -88,7 +84,7 @@ def fp8_gemm_nn(
     alpha: float | None = None,
 ) -> None:
     """`fp8_gemm_nt` with B as [K, N] and its scales as [ceil(K/128), ceil(N/128)]; K is contiguous all the same."""
-    b = _transposed(b, "b")
+    b = turned(b, "b")
     fp8_gemm_nt(a, b, d, c, recipe, recipe_a, recipe_b, compiled_dims, disable_ue8m0_cast, alpha)
 
 
@@ -105,7 +101,7 @@ def fp8_gemm_tn(
     alpha: float | None = None,
 ) -> None:
     """`fp8_gemm_nt` with A as [K, M] and B as [K, N], their scales likewise; K is contiguous all the same."""
-    a, b = _transposed(a, "a"), _transposed(b, "b")
+    a, b = turned(a, "a"), turned(b, "b")
     fp8_gemm_nt(a, b, d, c, recipe, recipe_a, recipe_b, compiled_dims, disable_ue8m0_cast, alpha)
 
 
@@ -122,7 +118,7 @@ def fp8_gemm_tt(
     alpha: float | None = None,
 ) -> None:
     """`fp8_gemm_nt` with A as [K, M] and its scales as [ceil(K/128), M]; K is contiguous all the same."""
-    a = _transposed(a, "a")
+    a = turned(a, "a")
     fp8_gemm_nt(a, b, d, c, recipe, recipe_a, recipe_b, compiled_dims, disable_ue8m0_cast, alpha)
 
 
@@ -143,53 +139,4 @@ def _refuse(d: Any, c: Any, alpha: float | None, compiled_dims: str) -> None:
         raise missing("fp8_gemm_nt", "accumulation (c) is", "add c to d after the call")
     if alpha is not None:
         raise missing("fp8_gemm_nt", "alpha is", "multiply the scales of b by it")
-    if not isinstance(compiled_dims, str):
-        raise TypeError(f"compiled_dims: expected a str, letters of 'mnk', got {compiled_dims!r}")
-    if set(compiled_dims) - set("mnk"):
-        raise ValueError(f"compiled_dims: expected letters of 'mnk', got {compiled_dims!r}")
-
-
-def _recipe(recipe: Recipe | None, recipe_a: tuple[int, int] | None, recipe_b: tuple[int, int] | None) -> Recipe:
-    if recipe_a is not None and recipe_b is not None and recipe is None:
-        rows_a, k_of_a = whole_numbers("recipe_a", recipe_a, (2,), "two ints, such as (1, 128)")
-        rows_b, k_of_b = whole_numbers("recipe_b", recipe_b, (2,), "two ints, such as (128, 128)")
-        if k_of_a != k_of_b:
-            raise ValueError(f"recipe_a, recipe_b: K must be split alike, got {recipe_a} and {recipe_b}")
-        recipe = rows_a, rows_b, k_of_a
-    elif recipe_a is not None or recipe_b is not None:
-        raise ValueError(
-            "recipe: expected recipe alone, or recipe_a and recipe_b together, "
-            f"got recipe={recipe}, recipe_a={recipe_a}, recipe_b={recipe_b}"
-        )
-    chosen = checks.recipe_of(recipe)
-    if chosen == (1, 1, 128):
-        raise missing(
-            "fp8_gemm_nt", "recipe (1, 1, 128), a scale for each row of B, is", "pass b of per_block_cast_to_fp8"
-        )
-    return chosen
-
-
-def _with_scales_laid_out(a: Pair, b: Pair, d: Any, recipe: Recipe) -> Pair:
-    """`a`, its scales MN-major and padded: copied by the caller's library, in silence and in its own graph pools.
-
-    The product's own transpose would warn, and take scratch that a capture on a fresh stream cannot allocate. All that
-    can refuse the product comes before the copy, which a capture would record.
-    """
-    data, scales = checks.pair(a, "a")
-    strides = view(scales, "a scales").strides
-    if strides[:1] == (1,) and strides[-1] % 4 == 0:
-        return data, scales
-    num_sms = sm_limit.limit
-    problem, operands, stream, _ = admit((data, scales, *checks.pair(b, "b"), d), recipe, None, num_sms)
-    if problem.sfa_mn_major or not problem.m * problem.n * problem.k:
-        return data, scales
-    ready_kernel(problem._replace(sfa_mn_major=True), operands[0].device, stream, num_sms)
-    return data, nvgemm.get_mn_major_tma_aligned_tensor(scales, stream=stream)
-
-
-def _transposed(pair: Pair, name: str) -> Pair:
-    data, scales = checks.pair(pair, name)
-    for part in (data, scales):
-        if not hasattr(part, "T"):
-            raise TypeError(f"{name}: expected arrays that have .T, got {type(part).__name__}; fp8_gemm_nt needs none")
-    return data.T, scales.T
+    check_compiled_dims(compiled_dims)

@@ -5,20 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-_EACH_GROUP = "call fp8_gemm_nt for each group"
 _BLACKWELL = "nvgemm is for Hopper, which has no such operands"
 
 # Module of this package -> (what is missing, what to do instead, names).
 _TABLE: dict[str, tuple[tuple[str, str, str], ...]] = {
     "": (
-        (
-            "M-grouped FP8 products are",
-            _EACH_GROUP,
-            "m_grouped_fp8_gemm_nt_contiguous m_grouped_fp8_gemm_nn_contiguous m_grouped_fp8_gemm_nt_masked "
-            "m_grouped_fp8_fp4_gemm_nt_contiguous m_grouped_fp8_fp4_gemm_nn_contiguous "
-            "m_grouped_fp8_fp4_gemm_nt_masked fp8_m_grouped_gemm_nt_masked "
-            "m_grouped_gemm_fp8_fp8_bf16_nt_contiguous m_grouped_gemm_fp8_fp8_bf16_nt_masked",
-        ),
         (
             "weight gradients, FP32 with a scale for each row of both operands, are",
             "multiply in BF16 with torch",

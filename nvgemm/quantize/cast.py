@@ -59,7 +59,7 @@ def per_token_cast_to_fp8(x: Any, *, use_ue8m0: bool = False, stream: Any = None
     grid = ceil_div(ceil_div(m, _TOKEN_WARP_ROWS) * ceil_div(k, GRANULARITY), _TOKEN_THREADS // 32)
     launch = _prepare("per_token_cast", source, k, use_ue8m0, x, stream)
     data = empty(x, source, (m, k), "float8_e4m3fn", launch.stream)
-    scales = empty_scales(x, source, m, ceil_div(k, GRANULARITY), launch.stream)
+    scales = empty_scales(x, source, (m, ceil_div(k, GRANULARITY)), launch.stream)
     targets = (c_void_p(view(data, "data").ptr), c_void_p(view(scales, "scales").ptr))
     strides = (c_uint64(_row_bytes(source)), c_uint64(sfa_stride(m)))
     launch(grid, _TOKEN_THREADS, c_void_p(source.ptr), *targets, *strides, c_uint32(m), c_uint32(k))

@@ -34,15 +34,16 @@ def get_mn_major_tma_aligned_tensor(sf: Any, *, stream: Any = None) -> Any:
 
     Parameters
     ----------
-    sf : device array, [M, ceil(K/128)]
-        FP32, either axis contiguous.
+    sf : device array, [M, ceil(K/128)] or [G, M, ceil(K/128)]
+        FP32, either of the last two axes contiguous.
     stream : int or stream object, optional
         Default: the current stream of the library that `sf` belongs to.
 
     Returns
     -------
-    device array, [M, ceil(K/128)]
-        `sf` itself where it lies right; else a copy with strides ``(1, align(M, 4))``, zero between its columns.
+    device array, of the same shape
+        `sf` itself where it lies right; else a copy with strides ``(1, align(M, 4))``, zero between its columns; groups'
+        matrices lie one after the other.
 
     Raises
     ------
@@ -58,8 +59,7 @@ def get_mn_major_tma_aligned_tensor(sf: Any, *, stream: Any = None) -> Any:
         return sf
     handle = resolve(stream, (source,), (sf,))
     launch = transpose(source, handle)
-    m, k_blocks = source.shape
-    result = empty_scales(sf, source, m, k_blocks, handle)
+    result = empty_scales(sf, source, source.shape, handle)
     launch(view(result, "result").ptr)
     return result
 
@@ -108,14 +108,16 @@ def transform_sf_into_required_layout(
 
 
 def transpose(source: ArrayView, stream: int) -> Callable[[int], None]:
-    """Prepare the copy of checked FP32 scales [M, K blocks], M ≥ 1, to strides ``(1, align(M, 4))``.
+    """Prepare the copy of checked FP32 scales [M, K blocks], M ≥ 1, or one for each group, to MN-major.
 
-    Returns a function that launches it: it takes the target's pointer, ``sfa_stride(M) · K blocks`` elements.
+    Returns a function that launches it: it takes the target's pointer, to ``scales_bytes(source.shape)``.
     """
-    m, k_blocks = source.shape
-    row_stride, k_stride = source.strides
+    m, k_blocks = source.shape[-2:]
+    row_stride, k_stride = source.strides[-2:]
+    groups, group_stride = (source.shape[0], source.strides[0]) if len(source.shape) == 3 else (1, 0)
     rows_contiguous = row_stride == 1 and k_stride != 1
     launch = Launch("transpose_scales", {"ROWS_CONTIGUOUS": rows_contiguous}, source.device, stream)
-    grid = ceil_div(sfa_stride(m), _TILE) * ceil_div(k_blocks, _TILE)
-    sizes = (c_uint64(row_stride), c_uint64(k_stride), c_uint64(sfa_stride(m)), c_uint32(m), c_uint32(k_blocks))
+    grid = groups * ceil_div(sfa_stride(m), _TILE) * ceil_div(k_blocks, _TILE)
+    strides = c_uint64(row_stride), c_uint64(k_stride), c_uint64(group_stride), c_uint64(sfa_stride(m))
+    sizes = (*strides, c_uint32(m), c_uint32(k_blocks))
     return lambda target: launch(grid, _THREADS, c_void_p(source.ptr), c_void_p(target), *sizes)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from ctypes import c_uint32, c_uint64, c_void_p
+from ctypes import Structure, c_uint32, c_uint64, c_void_p
 from functools import lru_cache
+from typing import NamedTuple
 
 from nvgemm.choice.config import BLOCK_K, GemmConfig
 from nvgemm.choice.heuristic import H100, H100_CLOCK, Model, select_config
-from nvgemm.choice.problem import Problem, ceil_div, k_block_stride, row_stride, sfa_stride
+from nvgemm.choice.problem import Problem, ceil_div, k_block_stride, row_stride, sfa_strides
 from nvgemm.errors import CudaError, UnsupportedDeviceError
-from nvgemm.runtime import compile_hint, driver, sm_limit, tensor_map
+from nvgemm.runtime import compile_hint, draws, driver, sm_limit, tensor_map
 from nvgemm.runtime.array_view import ArrayView
 from nvgemm.runtime.build import Cubin, build
 from nvgemm.runtime.kernel import Arguments, Kernel, Launch, load
@@ -34,42 +35,94 @@ def build_config(config: GemmConfig, policy: str) -> Cubin:
 class DenseKernel:
     """``fp8_gemm`` in one configuration on the SMs of `device`; parameters are packed once for each set of operands.
 
-    ``bind(a, sfa, b, sfb, d)`` gives what launches on checked operands, `sfa` MN-major. A packed set of parameters is
-    never changed, so threads share it, and operands seen before cost one look-up.
+    ``bind(a, sfa, b, sfb, d)``, with the layout of the groups last where they have one, gives what launches on checked
+    operands, `sfa` MN-major. A packed set of parameters is never changed, so threads share it, and operands seen before
+    cost one look-up.
     """
 
     def __init__(self, config: GemmConfig, policy: str, device: driver.Device) -> None:
         self.config, self.device = config, device
         self.cubin, self.kernel = _module(config, policy, device.ordinal)
+        if config.grouping.on_device:
+            draws.allocate(device.ordinal)  # now, because operands may be bound during a capture
         self.bind = lru_cache(maxsize=4096)(self._bind)
 
-    def _bind(self, a: ArrayView, sfa: ArrayView, b: ArrayView, sfb: ArrayView, d: ArrayView) -> Launch:
-        grid = self.config.grid(d.shape[0], self.device.num_sms)
+    def _bind(self, *operands: ArrayView) -> Launch:
+        grid = self.config.grid(operands[4].shape[-2], self.device.num_sms)
         with driver.context(self.device.ordinal):
-            arguments = self._pack(a, sfa, b, sfb, d)
+            arguments = self._pack(*operands)
         return self.kernel.bind(grid, self.config.num_threads, arguments)
 
-    def _pack(self, a: ArrayView, sfa: ArrayView, b: ArrayView, sfb: ArrayView, d: ArrayView) -> Arguments:
-        config, (m, k), n = self.config, a.shape, b.shape[0]
-        scales = k_block_stride(sfa.shape, sfa.strides)
+    def _pack(
+        self, a: ArrayView, sfa: ArrayView, b: ArrayView, sfb: ArrayView, d: ArrayView, layout: ArrayView | None = None
+    ) -> Arguments:
+        config, (m, k) = self.config, a.shape[-2:]
+        tall_a, tall_b, tall_d = _tall(a), _tall(b), _tall(d)
         rows_a, rows_b = config.block_m // config.cluster_n, config.block_n // config.cluster_m
+        scales, scales_step = k_block_stride(sfa.shape[-2:], sfa.strides[-2:]), _group_stride(sfa)
+        scales_rows = (sfa.shape[0] - 1) * scales_step + m if len(sfa.shape) == 3 else m
         return Arguments(
-            tensor_map.matrix(a.ptr, "UINT8", m, k, row_stride(a.shape, a.strides), (rows_a, BLOCK_K), 128),
-            tensor_map.matrix(b.ptr, "UINT8", n, k, row_stride(b.shape, b.strides), (rows_b, BLOCK_K), 128),
-            tensor_map.matrix(sfa.ptr, "FLOAT32", ceil_div(k, BLOCK_K), m, scales, (1, config.block_m), 0),
-            tensor_map.matrix(d.ptr, "BFLOAT16", m, n, row_stride(d.shape, d.strides), _STRIP, 128),
+            tensor_map.matrix(a.ptr, "UINT8", tall_a.rows, k, tall_a.row_stride, (rows_a, BLOCK_K), 128),
+            tensor_map.matrix(b.ptr, "UINT8", tall_b.rows, k, tall_b.row_stride, (rows_b, BLOCK_K), 128),
+            tensor_map.matrix(sfa.ptr, "FLOAT32", ceil_div(k, BLOCK_K), scales_rows, scales, (1, config.block_m), 0),
+            tensor_map.matrix(d.ptr, "BFLOAT16", tall_d.rows, d.shape[-1], tall_d.row_stride, _STRIP, 128),
             c_void_p(sfb.ptr),
             c_void_p(d.ptr),
-            c_uint64(row_stride(d.shape, d.strides)),
-            c_uint32(sfb.strides[0]),
-            c_uint32(sfb.strides[1]),
+            c_uint64(tall_d.row_stride),
+            c_uint32(sfb.strides[-2]),
+            c_uint32(sfb.strides[-1]),
             c_uint32(m),
+            Groups(
+                layout and layout.ptr,
+                draws.counter(self.device.ordinal) if config.grouping.on_device else None,
+                *(_group_stride(sfb), tall_a.step, scales_step, tall_b.step, tall_d.step),
+            ),
         )
+
+
+class Groups(Structure):
+    """`Groups` of kernels_cu/grouping.cuh."""
+
+    _fields_ = (
+        ("layout", c_void_p),
+        ("draws", c_void_p),
+        ("sfb", c_uint64),
+        ("a", c_uint32),
+        ("sfa", c_uint32),
+        ("b", c_uint32),
+        ("d", c_uint32),
+    )
+
+
+class _Tall(NamedTuple):
+    """The matrices of all groups as the rows of one."""
+
+    rows: int
+    row_stride: int  # elements
+    step: int  # rows from one group to the next
+
+
+def _tall(x: ArrayView) -> _Tall:
+    if len(x.shape) == 2:
+        return _Tall(x.shape[0], row_stride(x.shape, x.strides), 0)
+    groups, rows, width = x.shape
+    if groups == 1:
+        return _Tall(rows, row_stride(x.shape[1:], x.strides[1:]), 0)
+    stride = x.strides[1] if rows > 1 else x.strides[0]
+    if not stride:  # one row, which all groups share
+        return _Tall(1, width, 0)
+    step = x.strides[0] // stride
+    return _Tall((groups - 1) * step + rows, stride, step)
+
+
+def _group_stride(x: ArrayView) -> int:
+    """Elements from one group's to the next one's; 0 where there are none."""
+    return x.strides[0] if len(x.shape) == 3 and x.shape[0] > 1 else 0
 
 
 def transposed_scales(sfa: ArrayView, ptr: int) -> ArrayView:
     """View of scratch at `ptr` that holds the scales `sfa` MN-major."""
-    return ArrayView(ptr, sfa.shape, (1, sfa_stride(sfa.shape[0])), "float32", sfa.device)
+    return ArrayView(ptr, sfa.shape, sfa_strides(sfa.shape), "float32", sfa.device)
 
 
 @lru_cache(maxsize=64)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from nvgemm.choice.problem import sfa_stride
+from nvgemm.choice.problem import sfa_stride, sfa_strides
 from nvgemm.runtime import driver
 from nvgemm.runtime.allocation import refuse_capture
 from nvgemm.runtime.arrays import ArrayView
@@ -44,12 +44,13 @@ def empty(like: Any, view: ArrayView, shape: tuple[int, ...], dtype: str, stream
     return Array.empty(shape, dtype, stream=stream, device=view.device)
 
 
-def empty_scales(like: Any, view: ArrayView, m: int, k_blocks: int, stream: int) -> Any:
-    """Uninitialised FP32 scales ``[m, k_blocks]`` as the product reads them: strides ``(1, sfa_stride(m))``."""
-    stride = sfa_stride(m)
+def empty_scales(like: Any, view: ArrayView, shape: tuple[int, ...], stream: int) -> Any:
+    """Uninitialised FP32 scales ``[m, k_blocks]``, or so for each group, with the strides `sfa_strides`."""
+    *groups, m, k_blocks = shape
     if view.owner in ("cupy", "torch"):
-        return empty(like, view, (k_blocks, stride), "float32", stream).T[:m]
-    return Array.empty((m, k_blocks), "float32", strides=(1, stride), stream=stream, device=view.device)
+        made = empty(like, view, (*groups, k_blocks, sfa_stride(m)), "float32", stream)
+        return made[..., :m].swapaxes(-1, -2)
+    return Array.empty(shape, "float32", strides=sfa_strides(shape), stream=stream, device=view.device)
 
 
 def _from_cupy(device: int, shape: tuple[int, ...], dtype: str, stream: int) -> Any:

@@ -31,11 +31,11 @@ class Source(NamedTuple):
 def specialize(kernel: str, constants: Mapping[str, int]) -> Source:
     """Collect kernels_cu/<kernel>.cu and its headers; `constants` become `config.cuh`.
 
-    A kernel that includes `wgmma_mma.cuh` gets the multiplication of its own `BLOCK_N`.
+    A kernel that includes `wgmma_mma.cuh` gets the multiplication of its own `WGMMA_N`.
     """
     generated = {"config.cuh": config_header(constants)}
-    if "BLOCK_N" in constants:
-        generated["wgmma_mma.cuh"] = wgmma_header(constants["BLOCK_N"])
+    if "WGMMA_N" in constants:
+        generated["wgmma_mma.cuh"] = wgmma_header(constants["WGMMA_N"])
     folder, files = kernels_dir(), dict[str, str]()
     pending = [f"{kernel}.cu"]
     while pending:
@@ -71,19 +71,19 @@ def _literal(value: int) -> str:
     return str(value).lower() if isinstance(value, bool) else f"{value}u"
 
 
-def wgmma_header(block_n: int) -> str:
-    """The wrappers that name every accumulator: `wgmma.mma_async` m64n`block_n`k32, E4M3 into FP32, and its wait."""
-    count = block_n // 2
+def wgmma_header(wgmma_n: int) -> str:
+    """The wrappers that name every accumulator: `wgmma.mma_async` m64n`wgmma_n`k32, E4M3 into FP32, and its wait."""
+    count = wgmma_n // 2
     operands = ",\n          ".join(_chunks([f'"+f"(d[{i}])' for i in range(count)], 8))
     descriptors = ",\n          ".join(f'"l"(wgmma_descriptor({x} + {2 * i}))' for i in range(4) for x in "ab")
-    products = "\n        ".join(_wgmma(block_n, i) for i in range(4))
-    return f"""// Generated: PTX ISA, wgmma.mma_async for this BLOCK_N.
+    products = "\n        ".join(_wgmma(wgmma_n, i) for i in range(4))
+    return f"""// Generated: PTX ISA, wgmma.mma_async for this WGMMA_N.
 #pragma once
 #include "ptx/wgmma.cuh"
 
 namespace ptx {{
 
-// d = a · bᵀ over 128 of K; a is 64 rows, b {block_n} rows, each an address as descriptors hold it, which 32 of K move
+// d = a · bᵀ over 128 of K; a is 64 rows, b {wgmma_n} rows, each an address as descriptors hold it, which 32 of K move
 // by 2. One statement for four multiplications: each that names all accumulators takes the compiler its time.
 __device__ __forceinline__ void wgmma_k128(float (&d)[{count}], uint32_t a, uint32_t b) {{
     asm volatile(
@@ -109,12 +109,12 @@ __device__ __forceinline__ void wgmma_wait_group_0(float (&d)[{count}]) {{
 """
 
 
-def _wgmma(block_n: int, index: int) -> str:
+def _wgmma(wgmma_n: int, index: int) -> str:
     """The string literal of one of the four multiplications; the first does not add to what is there."""
-    count = block_n // 2
+    count = wgmma_n // 2
     registers = ", ".join(f"%{i}" for i in range(count))
     a, b, accumulate = count + 2 * index, count + 2 * index + 1, "1" if index else "accumulate"
-    instruction = f"wgmma.mma_async.sync.aligned.m64n{block_n}k32.f32.e4m3.e4m3"
+    instruction = f"wgmma.mma_async.sync.aligned.m64n{wgmma_n}k32.f32.e4m3.e4m3"
     return f'"{instruction} {{{registers}}}, %{a}, %{b}, {accumulate}, 1, 1;\\n"'
 
 

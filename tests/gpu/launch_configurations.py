@@ -34,14 +34,16 @@ def job(config: GemmConfig, m: int, *, policy: str = "tuned", num_sms: int = 132
     return json.dumps({"config": config._asdict(), "policy": policy, "m": m, "num_sms": num_sms})
 
 
-def launch_all(jobs: list[str], *, timeout: float, command: tuple[str, ...] = (), **environment: str) -> str:
-    """Run `jobs` in a process; AssertionError where it fails or hangs. Its output is returned."""
+def launch_all(
+    jobs: list[str], *, timeout: float, command: tuple[str, ...] = (), script: str = __file__, **environment: str
+) -> str:
+    """Run `jobs` by a script like this one in a process; AssertionError where it fails or hangs. Returns its output."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
     with TemporaryFile("w+") as given, TemporaryFile("w+") as written:
         given.write("\n".join(jobs))
         given.seek(0)
         process = subprocess.Popen(
-            [*command, sys.executable, __file__], cwd=ROOT, env=environment, start_new_session=True,
+            [*command, sys.executable, script], cwd=ROOT, env=environment, start_new_session=True,
             stdin=given, stdout=written, stderr=subprocess.STDOUT,
         )  # fmt: skip
         ending = _ending(process, timeout)

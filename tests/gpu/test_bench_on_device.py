@@ -62,6 +62,40 @@ def test_sustained_times(tmp_path):
     assert all((each["watts"] is None) == bool(found["power"]) for each in times.values())
 
 
+def test_masked_beside_what_only_reads(tmp_path):
+    pytest.importorskip("torch")
+    name = "g6:20x1024x2048:max64:jit"
+    options = ("--suite", "masked", "--rounds", "3", "--shape", name, "--contenders", "read_floor")
+    found = nvgemm(tmp_path, "bench", *options)
+    assert found["complete"]
+    assert found["refused"] == {}
+    (shape,) = found["shapes"]
+    assert shape["name"] == name
+    assert shape["times"].keys() == {"nvgemm", "read_floor"}
+    assert shape["flop"] == 2 * shape["m"] * 1024 * 2048
+    read = shape["times"]["read_floor"]
+    assert shape["weight_bytes"] / read["us"] * 1e6 < found["device"]["memory_bandwidth"]
+    assert 0 < shape["read_share"] < 1.5
+
+
+@pytest.mark.parametrize("mode", ["cold", "sustained"])
+@pytest.mark.parametrize(
+    ("suite", "name"), [("contiguous", "g4:300x576x512:jit"), ("offsets", "g16:100x576x512:ragged")]
+)
+def test_groups(suite, name, mode):
+    """In this process; the bench refuses a wrong result."""
+    pytest.importorskip("torch")
+    from nvgemm.bench.run import Bench
+    from nvgemm.bench.suites import parse
+
+    bench = Bench(suite, mode, [parse(suite, [name])], ["deepgemm"], rounds=3, seconds=0.2, command="nvgemm bench")
+    told: list[dict[str, Any]] = []
+    bench.run(told.append)
+    assert told[0]["name"] == name
+    assert told[0]["times"]["nvgemm"]["us"] > 0
+    assert 0 < told[0]["tensor_share"] < 1
+
+
 def numbers(facts: dict[str, Any]) -> Iterator[float]:
     return (value for part in facts.values() if isinstance(part, dict) for value in part.values())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -21,10 +22,10 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(tmp_path_factory.mktemp("cache"))
 
 
-def printed(example: str, cache: str) -> str:
+def printed(example: str, cache: str, *options: str) -> str:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "NVGEMM_CACHE_DIR": cache, "NVGEMM_BUNDLE_DIR": ""}
     done = subprocess.run(
-        [sys.executable, f"examples/{example}.py"],
+        [sys.executable, f"examples/{example}.py", *options],
         cwd=ROOT, env={**environment, "NVGEMM_COMPILE": "auto"}, capture_output=True, text=True, timeout=240,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
@@ -75,3 +76,23 @@ def test_cuda_graph(cache):
     assert re.findall(r"replay (\d): the same bits as direct calls, on new activations", text) == ["1", "2", "3"]
     assert 0 < number(r"([\d.]+) µs replayed", text) < 1000
     assert 0 < number(r"([\d.]+) µs launched directly", text) < 1000
+
+
+MOE_STEPS = ["quantise", "route", "permute", "gate and up projection", "SwiGLU (CuPy)", "quantise again"]
+MOE_STEPS += ["down projection", "weighted sum", "layer"]
+
+
+def test_moe_layer(cache, tmp_path):
+    pytest.importorskip("cupy")
+    drawn = tmp_path / "steps.png"
+    sizes = ("--experts=16", "--tokens=300", "--hidden=1024", "--intermediate=512", "--top-k=4")
+    has_matplotlib = importlib.util.find_spec("matplotlib") is not None
+    text = printed("moe_layer", cache, *sizes, *((f"--plot={drawn}",) if has_matplotlib else ()))
+    assert "300 tokens, 4 of 16 experts, 1024 × 512" in text
+    assert 5 < number(r"error ([\d.]+)% of the FP32 layer", text) < 8  # four roundings to E4M3 and a product
+    times = dict(re.findall(r"^(\S.*?) +([\d.]+) µs", text, re.MULTILINE))
+    assert list(times) == MOE_STEPS
+    *steps, total = map(float, times.values())
+    assert min(steps) > 0
+    assert sum(steps) == pytest.approx(total, abs=1)
+    assert drawn.exists() == has_matplotlib

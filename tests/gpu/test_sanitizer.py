@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 
+import launch_grouped
 import pytest
 from launch_configurations import job, launch_all
 from products import build_all
@@ -29,14 +30,28 @@ def config(name: str) -> GemmConfig:
     return next(c for c in legal if (c.block_m, c.k_split, c.cluster_m, c.cluster_n) == KINDS[name])
 
 
-def sanitize(tool: str, configs: list[GemmConfig]) -> str:
+LAYOUTS = ("contiguous-64", "psum-64", "offsets", "masked", "batched")
+
+
+def command(tool: str) -> tuple[str, ...]:
     program = shutil.which("compute-sanitizer")
     if program is None:
         pytest.skip("compute-sanitizer is not on PATH (it comes with the CUDA toolkit)")
-    build_all(configs)
     # 64: two for each stage and more; left to itself the tool may count too few of them.
-    command = (program, "--tool", tool, "--num-cuda-barriers", "64", "--error-exitcode", "9")
-    return launch_all([job(config, SHAPE[0], num_sms=4) for config in configs], timeout=60, command=command)
+    return program, "--tool", tool, "--num-cuda-barriers", "64", "--error-exitcode", "9"
+
+
+def sanitize(tool: str, configs: list[GemmConfig]) -> str:
+    under = command(tool)
+    build_all(configs)
+    return launch_all([job(config, SHAPE[0], num_sms=4) for config in configs], timeout=60, command=under)
+
+
+def sanitize_grouped(tool: str, layouts: tuple[str, ...]) -> str:
+    under = command(tool)
+    for layout in layouts:
+        launch_grouped.launch(layout)  # builds what is not cached
+    return launch_all(list(layouts), timeout=60, command=under, script=launch_grouped.__file__)
 
 
 @pytest.mark.parametrize("tool", ["memcheck", "synccheck"])
@@ -47,3 +62,13 @@ def test_finds_nothing(tool):
 @pytest.mark.parametrize("name", KINDS)
 def test_finds_no_race(name):
     assert "RACECHECK SUMMARY: 0 hazards" in sanitize("racecheck", [config(name)])
+
+
+@pytest.mark.parametrize("tool", ["memcheck", "synccheck"])
+def test_finds_nothing_in_grouped_products(tool):
+    assert "ERROR SUMMARY: 0 errors" in sanitize_grouped(tool, LAYOUTS)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_finds_no_race_in_grouped_products(layout):
+    assert "RACECHECK SUMMARY: 0 hazards" in sanitize_grouped("racecheck", (layout,))

@@ -10,8 +10,11 @@ import pytest
 from nvgemm.bench import compare, peers, plot_data, results, table
 from nvgemm.bench.cold import Times
 from nvgemm.bench.plot_style import subtitle
-from nvgemm.bench.suites import DENSE, RANGES
+from nvgemm.bench.shapes import DenseShape
+from nvgemm.bench.suites import DENSE, SUITES
 
+RANGES = SUITES["dense"].ranges
+SHAPE = DenseShape(64, 4096, 7168)
 TIMES = {"nvgemm": Times(10.0, 0.01, 1900.0), "deepgemm": Times(12.0, 0.02), "bf16": Times(8.0, 0.0)}
 
 
@@ -19,24 +22,24 @@ def run(mode: str = "cold", **ours: float) -> results.Record:
     """A run over one shape of each range, in µs."""
     shapes = []
     for m, us in zip((64, 512, 4096), ours.values() or (10.0, 10.0, 10.0), strict=True):
-        shapes.append(results.record(m, 4096, 7168, 132, {**TIMES, "nvgemm": Times(us, 0.01, 1900.0)}))
+        shapes.append(results.record(DenseShape(m, 4096, 7168), 132, {**TIMES, "nvgemm": Times(us, 0.01, 1900.0)}))
     about = {"suite": "dense", "mode": mode, "date": "2026-01-02", "missing": {"triton": "no such module"}}
     about |= {"command": "nvgemm bench", "power": None, "same_job": ["deepgemm"]}
     about |= {"rounds": 30, "seconds": None} if mode == "cold" else {"rounds": None, "seconds": 2.0}
     device = {"name": "H100", "num_sms": 132, "driver": "580", "memory_bandwidth": 3352320000000}
-    contenders = {contender.name: contender.what for contender in peers.ALL}
+    contenders = {contender.name: contender.what for contender in peers.DENSE}
     return {"schema": 1, **about, "device": device, "software": {}, "contenders": contenders, "refused": {}} | {
         "shapes": shapes,
-        "summary": results.summary(shapes),
+        "summary": results.summary("dense", shapes),
     }
 
 
 def test_the_envelope_is_the_fastest_that_does_the_same_job():
-    record = results.record(64, 4096, 7168, 132, {**TIMES, "cublaslt_block128": Times(11.0, 0.0)})
+    record = results.record(SHAPE, 132, {**TIMES, "cublaslt_block128": Times(11.0, 0.0)})
     assert record["envelope"] == {"peer": "cublaslt_block128", "us": 11.0, "ratio": 1.1}
     assert record["flop"] == 2 * 64 * 4096 * 7168
     assert record["tensor_share"] == pytest.approx(record["flop"] / (8192 * 132 * 1900.0 * 10.0))
-    alone = results.record(64, 4096, 7168, 132, {"nvgemm": Times(10.0, 0.0)})
+    alone = results.record(SHAPE, 132, {"nvgemm": Times(10.0, 0.0)})
     assert (alone["envelope"], alone["tensor_share"]) == (None, None)
     assert not results.is_lost(alone)
 
@@ -59,7 +62,7 @@ def test_what_is_timed_again_keeps_its_first_times():
     assert (won["times"], won["envelope"]) == (shapes[1]["times"], shapes[1]["envelope"])
     assert [results.is_lost(shape) for shape in (won, lost)] == [False, True]
     twice = {**once, "shapes": [shapes[0], won, lost]}
-    parts = results.summary(twice["shapes"])
+    parts = results.summary("dense", twice["shapes"])
     assert [part["geomean"] for part in parts] == [part["geomean"] for part in once["summary"]]
     assert [part["lost"] for part in parts] == [[], [], ["4096x4096x7168"]]
     assert table.line(twice, won).endswith(" 0.96* |")
@@ -130,6 +133,7 @@ def test_what_is_no_result_is_refused(tmp_path):
         (["device"], {}, "'name' is missing"),
         (["shapes", 0, "m"], "64", "m: expected int, got '64'"),
         (["shapes", 0], {"m": 64}, "'n' is missing"),
+        (["shapes", 0, "name"], 64, "name: expected str, got 64"),
         (["shapes", 0, "times"], [], r"times of 64x4096x7168: expected dict, got \[\]"),
         (["shapes", 0, "times"], {}, "'nvgemm' is missing"),
         (["shapes", 0, "times", "bf16", "us"], 0, "us of bf16 at 64x4096x7168: expected a positive number, got 0"),
@@ -151,11 +155,11 @@ def test_a_damaged_result_is_refused_before_anything_is_measured(tmp_path, place
 
 def test_unknown_contenders_are_named():
     with pytest.raises(ValueError, match="contenders: nobody not known; there are nvgemm, deepgemm"):
-        peers.contenders(["nobody"])
+        peers.contenders("dense", ["nobody"])
 
 
 def test_what_is_absent_is_told_and_left_out(monkeypatch):
     monkeypatch.setitem(sys.modules, "deep_gemm", None)
-    found, missing = peers.contenders(["deepgemm", "bf16"])
+    found, missing = peers.contenders("dense", ["deepgemm", "bf16"])
     assert [contender.name for contender in found] == ["nvgemm", "bf16"]
     assert list(missing) == ["deepgemm"]

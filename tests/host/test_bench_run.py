@@ -16,8 +16,9 @@ from nvgemm import cli
 from nvgemm.bench import command, libraries, nvml, peers, results, run, table
 from nvgemm.bench.cold import Times
 from nvgemm.bench.run import Bench
+from nvgemm.bench.shapes import DenseShape
 
-SHAPES = [(64, 128, 256), (512, 128, 256), (4096, 128, 256)]
+SHAPES = [DenseShape(m, 128, 256) for m in (64, 512, 4096)]
 DEVICE = SimpleNamespace(name="H100", num_sms=132, memory_bandwidth=3352320000000)
 
 
@@ -37,8 +38,14 @@ class Tensor(np.ndarray):
 class Operands:
     """An exact result, and the one `d` that all contenders write."""
 
-    def __init__(self, torch: object, m: int, n: int, k: int) -> None:
-        self.name, self.d = f"{m}x{n}x{k}", np.zeros((4, 4)).view(Tensor)
+    def __init__(self, torch: object, shape: DenseShape) -> None:
+        self.name, self.d = shape.name, np.zeros((4, 4)).view(Tensor)
+
+    def clear(self) -> None:
+        self.d.fill_(float("nan"))
+
+    def valid(self, result: Tensor) -> Tensor:
+        return result
 
     def exact(self) -> Tensor:
         return np.arange(1.0, 17.0).reshape(4, 4).view(Tensor)
@@ -74,8 +81,8 @@ def _machine(monkeypatch) -> None:
     monkeypatch.setattr(nvml, "driver_version", lambda: nvml.Answer("580.1", None))
     monkeypatch.setattr(nvml, "joules", lambda: nvml.Answer(None, "ModuleNotFoundError: pynvml"))
     monkeypatch.setattr(run.cold, "Flush", lambda torch: None)
-    monkeypatch.setattr(run, "Operands", Operands)
-    monkeypatch.setattr(run, "contenders", lambda names: ([OURS, contender("deepgemm", whole)], {}))
+    monkeypatch.setitem(run._OPERANDS, "dense", Operands)
+    monkeypatch.setattr(run, "contenders", lambda suite, names: ([OURS, contender("deepgemm", whole)], {}))
 
 
 def bench(*others: peers.Contender, mode: str = "cold") -> Bench:
@@ -92,7 +99,7 @@ def measured(*runs: dict[str, Times] | BaseException) -> Callable[..., dict[str,
     """Gives these one after the other, as the measurement of whatever shape."""
     left: Iterator[dict[str, Times] | BaseException] = iter(runs)
 
-    def measure(m: int, n: int, k: int) -> dict[str, Times]:
+    def measure(shape: DenseShape) -> dict[str, Times]:
         if isinstance(found := next(left), BaseException):
             raise found
         return found
@@ -136,7 +143,7 @@ def half(operands: Operands) -> None:
 @pytest.mark.parametrize("write", [lambda operands: None, half], ids=["nothing", "a half"])
 def test_a_result_that_another_contender_left_is_no_result(write):
     with pytest.raises(RuntimeError, match="idle is wrong at 64x128x256: relative error nan"):
-        bench(contender("idle", write))._launches(Operands(None, *SHAPES[0]))
+        bench(contender("idle", write))._launches(Operands(None, SHAPES[0]))
 
 
 def refuse(operands: Operands) -> None:
@@ -145,7 +152,7 @@ def refuse(operands: Operands) -> None:
 
 def test_a_refusal_is_told_and_an_exhausted_memory_is_none():
     made = bench(contender("deepgemm", refuse), contender("bf16", whole))
-    assert list(made._launches(Operands(None, *SHAPES[0]))) == ["nvgemm", "bf16"]
+    assert list(made._launches(Operands(None, SHAPES[0]))) == ["nvgemm", "bf16"]
     assert made.results["refused"] == {"deepgemm": {"64x128x256": "no kernel"}}
     assert "deepgemm refused 1 shapes: no kernel" in table.foot(made.finish())
 
@@ -153,14 +160,14 @@ def test_a_refusal_is_told_and_an_exhausted_memory_is_none():
         raise OutOfMemoryError("CUDA out of memory")
 
     with pytest.raises(OutOfMemoryError):
-        bench(contender("deepgemm", exhausted))._launches(Operands(None, *SHAPES[0]))
+        bench(contender("deepgemm", exhausted))._launches(Operands(None, SHAPES[0]))
 
 
 def test_under_load_a_contender_runs_all_sets_of_operands_or_none(monkeypatch):
     monkeypatch.setattr(run.sustained, "sets_of", lambda size: 3)
     monkeypatch.setattr(run.sustained, "measure", lambda torch, runs, seconds: {k: len(v) for k, v in runs.items()})
     able = bench(contender("deepgemm", refuse), contender("bf16", whole), mode="sustained")
-    assert able._measure(*SHAPES[0]) == {"nvgemm": 3, "bf16": 3}
+    assert able._measure(SHAPES[0]) == {"nvgemm": 3, "bf16": 3}
     calls: list[int] = []
 
     def tired(operands: Operands) -> None:
@@ -169,7 +176,7 @@ def test_under_load_a_contender_runs_all_sets_of_operands_or_none(monkeypatch):
 
     message = "deepgemm runs some operands of 64x128x256 and refuses others: no kernel"
     with pytest.raises(RuntimeError, match=message):
-        bench(contender("deepgemm", tired), mode="sustained")._measure(*SHAPES[0])
+        bench(contender("deepgemm", tired), mode="sustained")._measure(SHAPES[0])
 
 
 def call(monkeypatch, *arguments: str, argv: list[str], measure: Callable[..., Any]) -> int:
@@ -221,6 +228,34 @@ def test_another_mode_is_refused_before_anything_is_measured(monkeypatch, capsys
     out, err = capsys.readouterr()
     assert "old.json: mode is 'cold', expected 'sustained'" in err
     assert out == ""
+
+
+def test_a_grouped_suite_measures_the_shapes_that_are_asked_for(monkeypatch, capsys):
+    asked: list[str] = []
+
+    def make(*given: Any, **named: Any) -> Bench:
+        made = Bench(*given, **named)
+        made._measure = lambda shape: asked.append(shape.name) or times(10.0)
+        return made
+
+    monkeypatch.setattr(command, "Bench", make)
+    names = ["g2:64x128x256:max64", "g6:20x4096x2048:max4096:jit"]
+    shapes = [word for name in names for word in ("--shape", name)]
+    assert cli.main(["bench", "--suite", "masked", *shapes]) == 0
+    assert asked == names
+    out = capsys.readouterr().out
+    assert "| g6:20x4096x2048:max4096:jit |" in " ".join(out.split())
+    assert "rows ≤ 20: 1.200 times the envelope (geomean of 1)" in out
+    assert cli.main(["bench", "--suite", "contiguous", *shapes]) == 1
+    assert "shape: one of the suite contiguous has no :max" in capsys.readouterr().err
+    assert cli.main(["bench", "--suite", "contiguous", "--shape", "g2:64x132x256"]) == 1
+    assert "N % 8 == 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("suite", ["contiguous", "masked", "offsets"])
+def test_every_suite_has_operands_and_contenders(suite):
+    assert suite in run._OPERANDS
+    assert peers.LINE_UPS[suite][0].name == "nvgemm"
 
 
 @pytest.mark.parametrize(("library", "load"), [("torch", libraries.torch), ("cupy", libraries.cupy)])

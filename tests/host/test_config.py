@@ -109,6 +109,7 @@ def test_tiles_count_the_idle_halves_of_clusters(m, changes, tiles):
 def test_constants_are_the_fields_and_the_bytes():
     constants = EXAMPLE.constants()
     assert constants.pop("SHARED_BYTES") == EXAMPLE.shared_bytes
+    assert constants.pop("WGMMA_N") == EXAMPLE.wgmma_n
     assert {name.lower(): value for name, value in constants.items()} == {
         field: getattr(EXAMPLE, field) for field in GemmConfig._fields
     }

@@ -27,7 +27,18 @@ DENSE = (
     "a, b, d, c=None, recipe=None, recipe_a=None, recipe_b=None, compiled_dims={!r}, disable_ue8m0_cast=False, "
     "alpha=None"
 )
+GROUPED = "a, b, d, grouped_layout, recipe=None, recipe_a=None, recipe_b=None, compiled_dims='nk', " \
+          "disable_ue8m0_cast=False, use_psum_layout=False, ensure_zero_padding=True"  # fmt: skip
+MASKED = "a, b, d, masked_m, expected_m, recipe=None, recipe_a=None, recipe_b=None, compiled_dims='nk', " \
+         "disable_ue8m0_cast=False"  # fmt: skip
 SIGNATURES = {
+    **{f"m_grouped_{kind}_gemm_nt_contiguous": f"{GROUPED}, expected_m_for_psum_layout=None"
+       for kind in ("fp8", "fp8_fp4")},
+    **{f"m_grouped_{kind}_gemm_nn_contiguous": GROUPED for kind in ("fp8", "fp8_fp4")},
+    **dict.fromkeys(("m_grouped_fp8_gemm_nt_masked", "m_grouped_fp8_fp4_gemm_nt_masked",
+                     "fp8_m_grouped_gemm_nt_masked"), MASKED),
+    "m_grouped_gemm_fp8_fp8_bf16_nt_contiguous": "lhs, rhs, out, m_indices",
+    "m_grouped_gemm_fp8_fp8_bf16_nt_masked": "lhs, rhs, out, masked_m, expected_m",
     **{f"{kind}_gemm_{name}": DENSE.format("nk") for kind in ("fp8", "fp8_fp4") for name in ("nt", "nn")},
     **{f"{kind}_gemm_{name}": DENSE.format("mn") for kind in ("fp8", "fp8_fp4") for name in ("tn", "tt")},
     "utils.ceil_div": "x, y",
@@ -79,13 +90,14 @@ M, N, K = 64, 576, 2048
 class Matrix(ArrayView):
     """An `ArrayView` that can be turned, as the frameworks' arrays can."""
 
-    @property
-    def T(self) -> Matrix:  # noqa: N802
-        return Matrix(self.ptr, self.shape[::-1], self.strides[::-1], self.dtype)
+    def swapaxes(self, first: int, second: int) -> Matrix:
+        assert (first, second) == (-1, -2)
+        return Matrix(self.ptr, exchanged(self.shape), exchanged(self.strides), self.dtype)
 
-    @property
-    def ndim(self) -> int:
-        return len(self.shape)
+
+def exchanged(numbers: tuple[int, ...]) -> tuple[int, ...]:
+    """The last two the other way round."""
+    return (*numbers[:-2], numbers[-1], numbers[-2])
 
 
 A = Matrix(1 << 20, (M, K)), Matrix(2 << 20, (M, 16), (1, M), "float32")
@@ -104,7 +116,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
     monkeypatch.setattr(
         nvgemm, "get_mn_major_tma_aligned_tensor", lambda sf, stream: made.append(("transpose", sf, stream)) or LAID_OUT
     )
-    monkeypatch.setattr(deep_gemm.gemm, "ready_kernel", lambda *asked: made.append(("ready", *asked)))
+    monkeypatch.setattr(deep_gemm.row_scales, "ready_kernel", lambda *asked: made.append(("ready", *asked)))
     return made
 
 
@@ -174,7 +186,7 @@ def test_options_that_change_nothing(calls, options):
 
 
 def test_transposed_operands_are_turned_back(calls):
-    turned_a, turned_b = (A[0].T, A[1].T), (B[0].T, B[1].T)
+    turned_a, turned_b = (tuple(each.swapaxes(-1, -2) for each in pair) for pair in (A, B))
     deep_gemm.fp8_gemm_nn(A, turned_b, D)
     deep_gemm.fp8_gemm_tn(turned_a, turned_b, D)
     deep_gemm.fp8_gemm_tt(turned_a, B, D)
@@ -223,7 +235,7 @@ def test_nothing_is_laid_out_for_a_kernel_that_a_capture_lacks(calls, monkeypatc
     def refuse(*asked: object) -> None:
         raise RuntimeError("capturing a graph")
 
-    monkeypatch.setattr(deep_gemm.gemm, "ready_kernel", refuse)
+    monkeypatch.setattr(deep_gemm.row_scales, "ready_kernel", refuse)
     with pytest.raises(RuntimeError, match="capturing"):
         deep_gemm.fp8_gemm_nt(K_MAJOR, B, D)
     assert not calls
@@ -276,7 +288,7 @@ def test_refusals(calls, change, error, message):
 
 def test_what_cannot_be_turned_is_refused(calls):
     plain = ArrayView(3 << 20, (K, N)), ArrayView(5 << 20, (16, 5), None, "float32")
-    with pytest.raises(TypeError, match=r"b: expected arrays that have \.T, got ArrayView"):
+    with pytest.raises(TypeError, match=r"b: expected arrays that have \.swapaxes, got ArrayView"):
         deep_gemm.fp8_gemm_nn(A, plain, D)
 
 
@@ -316,8 +328,8 @@ def test_knobs(monkeypatch):
         (lambda: deep_gemm.set_tc_util(101), ValueError),
         (lambda: deep_gemm.set_mk_alignment_for_contiguous_layout(0), ValueError),
         (lambda: deep_gemm.per_token_cast_to_fp8(None, True, use_packed_ue8m0=True), NotImplementedError),
-        (lambda: deep_gemm.get_mn_major_tma_aligned_tensor(Matrix(0, (2, 8, 8))), NotImplementedError),
-        (lambda: deep_gemm.transform_sf_into_required_layout(A[1], M, K, (1, 128), num_groups=2), NotImplementedError),
+        (lambda: deep_gemm.transform_sf_into_required_layout(A[1], M, K, (1, 128), num_groups=2), ValueError),
+        (lambda: deep_gemm.transform_sf_into_required_layout(A[1], M, K, (1, 64), num_groups=2), ValueError),
         (lambda: deep_gemm.transform_sf_into_required_layout(A[1], M, K, (1, 128), is_sfa=True), ValueError),
     ],
 )
@@ -344,13 +356,6 @@ def test_settings_and_layouts_refuse(call, error):
 def test_what_is_no_number_is_named(call):
     with pytest.raises(TypeError, match=r"^(tc_util|num_sms|multiple_of|new_value|recipe): expected .+, got "):
         call()
-
-
-def test_alignment_of_groups(monkeypatch):
-    monkeypatch.setattr(utils.layout, "_mk_alignment", 128)
-    assert deep_gemm.get_theoretical_mk_alignment_for_contiguous_layout(20, num_groups=4) == 128
-    deep_gemm.set_mk_alignment_for_contiguous_layout(64)
-    assert deep_gemm.get_m_alignment_for_contiguous_layout() == deep_gemm.get_k_alignment_for_contiguous_layout() == 64
 
 
 def test_scale_layouts_reach_nvgemm(monkeypatch):

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 import nvgemm
-from nvgemm import reference, testing
+from nvgemm import moe, reference, testing
 
 SHAPE = re.compile(r"\[(\.\.\.|[A-Za-z(][^\]`]*)\]")  # [M, K], [ceil(N/128), ceil(K/128)], [...]
-DTYPE = re.compile(r"\b(E4M3|BF16|FP16|FP32|FP64|float\d+|bfloat16|uint\d+|any dtype|any real dtype)\b")
+DTYPE = re.compile(r"\b(E4M3|BF16|FP16|FP32|FP64|float\d+|bfloat16|u?int\d+|any dtype|any real dtype)\b")
 NO_ARRAYS = {"stream"}  # parameters of type Any that hold something else
 
 
@@ -26,7 +26,12 @@ def is_public(name: str) -> bool:
 
 def public() -> Iterator[tuple[str, Any]]:
     """Functions and classes by their names, then the methods of the classes."""
-    spaces = (nvgemm, nvgemm.__all__), (reference, reference.__all__), (testing, filter(is_public, vars(testing)))
+    spaces = (
+        (nvgemm, nvgemm.__all__),
+        (moe, moe.__all__),
+        (reference, reference.__all__),
+        (testing, filter(is_public, vars(testing))),
+    )
     for module, names in spaces:
         for name in names:
             value = getattr(module, name)

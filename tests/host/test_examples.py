@@ -19,6 +19,7 @@ FRAMEWORK = {  # what each example stands on, and what its sentence calls it
     "cupy_linear": ("cupy", "CuPy"),
     "cuda_graph": ("cupy", "CuPy"),
     "framework_free": ("cuda", "cuda-python"),
+    "moe_layer": ("cupy", "CuPy"),
     "torch_linear": ("torch", "PyTorch"),
 }
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))

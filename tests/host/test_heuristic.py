@@ -33,11 +33,11 @@ def test_the_candidate_of_least_predicted_time(shape):
     problem = Problem(*shape, True)
     legal = list(candidates(problem))
     assert len(set(legal)) == len(legal) > 0
-    times = [predict(config, problem.m) for config in legal]
+    times = [predict(config, problem) for config in legal]
     assert min(times) > 0
     measured = measured_config(problem)
     assert measured is None or measured in legal
-    assert measured is not None or predict(select_config(problem), problem.m) == min(times)
+    assert measured is not None or predict(select_config(problem), problem) == min(times)
 
 
 def test_every_measured_choice_is_a_legal_configuration():
@@ -70,7 +70,7 @@ def test_the_layout_of_scales_does_not_matter():
 
 def test_more_work_is_never_predicted_to_be_faster():
     for config in candidates(Problem(300, 2112, 7168, True)):
-        times = [predict(config, m) for m in (heuristic.FEW_ROWS, 64, 300, 1024, 8192, 65536)]
+        times = [predict(config, Problem(m, 2112, 7168, True)) for m in (heuristic.FEW_ROWS, 64, 300, 1024, 8192, 65536)]
         assert times == sorted(times), config
 
 
@@ -80,8 +80,9 @@ def test_few_rows_take_longer_in_many_tiles_than_in_few():
         next(c for c in candidates(Problem(64, 2112, 7168, True)) if c.block_n == n and c.num_consumers == 1)
         for n in (16, 64)
     )
-    assert predict(narrow, 64) < predict(wide, 64)
-    assert predict(narrow, 1) > predict(wide, 1)
+    many, one = Problem(64, 2112, 7168, True), Problem(1, 2112, 7168, True)
+    assert predict(narrow, many) < predict(wide, many)
+    assert predict(narrow, one) > predict(wide, one)
 
 
 def test_deterministic_across_processes():

@@ -234,7 +234,7 @@ def test_result_without_a_framework(cuda: FakeCuda) -> None:
     made = memory.empty(view, view, (4, 8), "bfloat16", 9)
     assert isinstance(made, Array)
     assert (made.shape, made.dtype, made.stream) == ((4, 8), "bfloat16", 9)
-    scales = memory.empty_scales(view, view, 5, 3, 9)
+    scales = memory.empty_scales(view, view, (5, 3), 9)
     assert (scales.shape, scales.strides) == ((5, 3), (1, sfa_stride(5)))
     assert cuda.calls[-1] == ("alloc", (2 * 8 + 5) * 4, 9)
 
@@ -282,7 +282,7 @@ def test_result_from_cupy(monkeypatch: pytest.MonkeyPatch) -> None:
     memory.empty(None, view, (4, 8), "uint8", 0)
     assert cupy.made == [(1, 0x10), (1, 0x20), (1, 0)]
     assert (cupy.device, cupy.stream) == (0, 0x10)
-    scales = memory.empty_scales(None, view, 5, 3, 0x10)
+    scales = memory.empty_scales(None, view, (5, 3), 0x10)
     assert (scales.shape, scales.strides) == ((5, 3), (4, 4 * sfa_stride(5)))
     with pytest.raises(RuntimeError, match=r"make it before the capture and pass it as d="):
         memory.empty(None, view, (4, 8), "uint8", CAPTURING)

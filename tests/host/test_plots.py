@@ -153,7 +153,7 @@ def test_a_run_that_was_broken_off_says_so(tmp_path, cold) -> None:
 
 
 def test_every_contender_of_the_benchmark_has_a_colour() -> None:
-    assert set(LOOKS) == {contender.name for contender in peers.ALL}
+    assert set(LOOKS) == {contender.name for line_up in peers.LINE_UPS.values() for contender in line_up}
 
 
 def test_groups_keep_the_order_of_weights_and_sort_m(cold) -> None:

@@ -26,8 +26,8 @@ def included(text: str) -> list[str]:
 def test_constants_are_the_fields_in_capitals():
     text = specialize("fp8_gemm", CONFIG.constants()).files["config.cuh"]
     defined = dict(re.findall(r"^constexpr unsigned int (\w+) = (\d+)u;$", text, re.MULTILINE))
-    expected = {name.upper(): str(value) for name, value in CONFIG._asdict().items()}
-    assert defined == {**expected, "SHARED_BYTES": str(CONFIG.shared_bytes)}
+    expected = {name.upper(): str(int(value)) for name, value in CONFIG._asdict().items()}
+    assert defined == {**expected, "WGMMA_N": str(CONFIG.wgmma_n), "SHARED_BYTES": str(CONFIG.shared_bytes)}
 
 
 def test_every_constant_is_used():
