@@ -3,7 +3,6 @@
 #pragma once
 #include "promotion.cuh"
 #include "ptx/cp_async_bulk_tensor.cuh"
-#include "ptx/cvt.cuh"
 #include "ptx/stmatrix.cuh"
 #include "ptx/warp.cuh"
 
@@ -15,13 +14,13 @@ __device__ __forceinline__ uint32_t strip_offset(uint32_t row, uint32_t chunk) {
 // Columns [8·first_group, 8·first_group + STRIP_N) of the warp's 16 rows, converted to BF16.
 __device__ __forceinline__ void stage_strip(uint8_t* strip, const float (&final)[ACCUMULATORS], uint32_t first_group,
                                             uint32_t lane) {
+    constexpr uint32_t CHUNKS = STRIP_N / 8;
     const uint32_t base = ptx::shared_address(strip);
 #pragma unroll
-    for (uint32_t chunk = 0; chunk < STRIP_N / 8; ++chunk) {
-        const uint32_t i = 4 * (first_group + chunk);
-        ptx::stmatrix_x2(base + strip_offset(lane % 16, chunk), ptx::cvt_rn_bf16x2_f32(final[i], final[i + 1]),
-                         ptx::cvt_rn_bf16x2_f32(final[i + 2], final[i + 3]));
-    }
+    for (uint32_t chunk = 0; chunk + 1 < CHUNKS; chunk += 2)
+        ptx::stmatrix_x4_bf16(base + strip_offset(lane % 16, chunk + lane / 16), final + 4 * (first_group + chunk));
+    if constexpr (CHUNKS % 2 == 1)
+        ptx::stmatrix_x2_bf16(base + strip_offset(lane % 16, CHUNKS - 1), final + 4 * (first_group + CHUNKS - 1));
 }
 
 // The row-exact path: where not all 16 rows belong to the tile (a tensor map clips at the tensor's edge, not at a group's), or

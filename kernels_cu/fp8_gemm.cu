@@ -24,6 +24,7 @@ constexpr uint32_t SLICES_M = BLOCK_M / SLICE_ROWS, SLICES_N = BLOCK_N / WGMMA_N
 static_assert(SLICES_M == 1 || SLICES_N == 1, "a tile is sliced along M or along N");
 static_assert(NUM_CONSUMERS == 1 || NUM_CONSUMERS == 2 || NUM_CONSUMERS == 4, "CONSUMER_REGISTERS knows these");
 static_assert(NUM_STAGES % K_SPLIT == 0, "each consumer has as many stages");
+static_assert(!HAS_SEGMENTS || K_SPLIT <= 2, "where a tile begins in the ring would tell the order of its sums");
 static_assert(K_SPLIT == 1 || (K_SPLIT == NUM_CONSUMERS && BLOCK_M == 64), "K is split among all consumers of 64 rows");
 constexpr uint32_t NUM_THREADS = 128 * (NUM_CONSUMERS + 1);
 
@@ -35,8 +36,8 @@ constexpr uint32_t CONSUMER_REGISTERS = NUM_CONSUMERS == 1 ? 248 : NUM_CONSUMERS
 
 // With a cluster along M its two CTAs need the same rows of B: each fetches half, and both receive both. Along N, so for A.
 __device__ __forceinline__ void load_stage(SharedStorage& shared, const Pipeline& pipeline, const Tile& tile, uint32_t k,
-                                           const Groups& groups, const TensorMap& map_a, const TensorMap& map_b,
-                                           const TensorMap& map_sfa) {
+                                           const Scheduler& scheduler, const Groups& groups, const TensorMap& map_a,
+                                           const TensorMap& map_b, const TensorMap& map_sfa) {
     constexpr uint32_t ROWS_A = BLOCK_M / CLUSTER_N, ROWS_B = BLOCK_N / CLUSTER_M;
     constexpr uint32_t STAGE_BYTES = (BLOCK_M + BLOCK_N) * BLOCK_K + BLOCK_M * sizeof(float);
     constexpr uint16_t ALL = (1 << CLUSTER_SIZE) - 1;
@@ -50,13 +51,13 @@ __device__ __forceinline__ void load_stage(SharedStorage& shared, const Pipeline
     if constexpr (CLUSTER_N == 1)
         ptx::cp_async_bulk_tensor_2d(shared.a[stage], map_a, full, k * BLOCK_K, row_a);
     else
-        ptx::cp_async_bulk_tensor_2d_multicast(shared.a[stage] + Scheduler::rank_n() * ROWS_A * BLOCK_K, map_a, full,
-                                               k * BLOCK_K, row_a + Scheduler::rank_n() * ROWS_A, ALL);
+        ptx::cp_async_bulk_tensor_2d_multicast(shared.a[stage] + scheduler.rank_n * ROWS_A * BLOCK_K, map_a, full,
+                                               k * BLOCK_K, row_a + scheduler.rank_n * ROWS_A, ALL);
     if constexpr (CLUSTER_M == 1)
         ptx::cp_async_bulk_tensor_2d(shared.b[stage], map_b, full, k * BLOCK_K, row_b);
     else
-        ptx::cp_async_bulk_tensor_2d_multicast(shared.b[stage] + Scheduler::rank_m() * ROWS_B * BLOCK_K, map_b, full,
-                                               k * BLOCK_K, row_b + Scheduler::rank_m() * ROWS_B, ALL);
+        ptx::cp_async_bulk_tensor_2d_multicast(shared.b[stage] + scheduler.rank_m * ROWS_B * BLOCK_K, map_b, full,
+                                               k * BLOCK_K, row_b + scheduler.rank_m * ROWS_B, ALL);
 }
 
 // ---- producer, warp 1: the scales of B --------------------------------------------------------------------------------
@@ -79,6 +80,7 @@ __device__ __forceinline__ void load_sfb(SharedStorage& shared, Pipeline& pipeli
         for (uint32_t i = 0; i < TOUCHED; ++i)
             scales[i] = NUM_SFB == 1 ? loaded[i] : __shfl_sync(0xffffffff, loaded[i], k % 32);
         pipeline.wait_empty(shared);
+        __syncwarp();  // a lane that ran ahead, or asks after others have arrived, would take another phase for its own
         if (NUM_SFB == 1 ? lane == k % 32 : lane < NUM_SFB) {
             float scale = scales[0];
 #pragma unroll
@@ -86,7 +88,6 @@ __device__ __forceinline__ void load_sfb(SharedStorage& shared, Pipeline& pipeli
             shared.sfb[pipeline.stage][NUM_SFB == 1 ? 0 : lane] = scale;
             ptx::mbarrier_arrive(&shared.full[pipeline.stage]);
         }
-        __syncwarp();  // a lane that ran a ring ahead would take the phase before for its own
     }
 }
 
@@ -185,9 +186,9 @@ extern "C" __global__ void __cluster_dims__(CLUSTER_SIZE, 1, 1) __launch_bounds_
                 for (uint32_t k = 0; k < NUM_K_BLOCKS; ++k, pipeline.advance()) {
                     pipeline.wait_empty(shared);
                     if (k == DRAW_AT) drawn = scheduler.draw(groups.draws);
-                    load_stage(shared, pipeline, tile, k, groups, map_a, map_b, map_sfa);
+                    load_stage(shared, pipeline, tile, k, scheduler, groups, map_a, map_b, map_sfa);
                 }
-                if constexpr (HAS_SEGMENTS) scheduler.announce(drawn, groups.draws);
+                if constexpr (HAS_SEGMENTS) scheduler.announce(drawn);
             }
         } else if (warp == 1) {
             while (scheduler.next(tile))

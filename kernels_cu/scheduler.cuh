@@ -21,7 +21,8 @@ struct Scheduler {
     SharedStorage& shared;
     const int32_t* layout;
     uint32_t rows;
-    uint32_t round = 0;  // tiles that this CTA has had
+    uint32_t rank_m, rank_n;  // of this CTA in its cluster
+    uint32_t round = 0;       // tiles that this CTA has had
     uint32_t segment = 0;
 
     // Of CONTIGUOUS: a tile ahead, because to read these takes as long as several k-blocks.
@@ -31,6 +32,9 @@ struct Scheduler {
 
     __device__ __forceinline__ Scheduler(SharedStorage& shared, const int32_t* layout, uint32_t m)
         : shared(shared), layout(layout), rows(m) {
+        const uint32_t rank = CLUSTER_SIZE == 1 ? 0 : ptx::cluster_ctarank();
+        rank_m = CLUSTER_M == 1 ? 0 : rank;
+        rank_n = CLUSTER_N == 1 ? 0 : rank;
         if constexpr (GROUPING == CONTIGUOUS) read_ahead();
     }
 
@@ -38,10 +42,6 @@ struct Scheduler {
     __device__ __forceinline__ uint32_t index() const {
         return blockIdx.x / CLUSTER_SIZE + round * (gridDim.x / CLUSTER_SIZE);
     }
-
-    // Of this CTA in its cluster.
-    static __device__ __forceinline__ uint32_t rank_m() { return CLUSTER_M == 1 ? 0 : ptx::cluster_ctarank(); }
-    static __device__ __forceinline__ uint32_t rank_n() { return CLUSTER_N == 1 ? 0 : ptx::cluster_ctarank(); }
 
     __device__ __forceinline__ bool next(Tile& tile) {
         if constexpr (GROUPING == CONTIGUOUS) return next_of_blocks(tile);
@@ -72,26 +72,24 @@ struct Scheduler {
         return shared.tickets[slot];
     }
 
-    // By the producer's thread in the first CTA of a cluster, while its last k-blocks are under way.
+    // By the producer's thread in the first CTA of a cluster, while its last k-blocks are under way. All clusters together draw
+    // as often as there are tiles, each one once too often: so the counter ends at 0.
     __device__ __forceinline__ uint32_t draw(uint32_t* draws) const {
-        return HAS_SEGMENTS && is_first_of_cluster() ? atomicAdd(draws, 1) : 0;
+        return HAS_SEGMENTS && is_first_of_cluster() ? atomicInc(draws, shared.num_tiles - 1) : 0;
     }
 
     // By the producer's thread in each CTA, to all who ask for the next tile. A slot is free: whoever is to read what was in
     // it has given back stages since, without which the producer would not be here.
-    __device__ __forceinline__ void announce(uint32_t drawn, uint32_t* draws) const {
-        static_assert(NUM_STAGES + 2 <= 16, "a stage is of one of the last NUM_TICKETS tiles");
+    __device__ __forceinline__ void announce(uint32_t drawn) const {
+        static_assert(!HAS_SEGMENTS || NUM_STAGES + K_SPLIT <= NUM_TICKETS, "nobody lags behind by more tiles");
         const uint32_t slot = (round - 1) % NUM_TICKETS;
         ptx::mbarrier_arrive_expect_tx(&shared.ticket_full[slot], sizeof(uint32_t));
         if (!is_first_of_cluster()) return;
         for (uint32_t rank = 0; rank < CLUSTER_SIZE; ++rank)
             ptx::st_async(&shared.tickets[slot], gridDim.x / CLUSTER_SIZE + drawn, &shared.ticket_full[slot], rank);
-        if (drawn + 1 == shared.num_tiles) *draws = 0;  // each cluster draws once too often: this was the last of all
     }
 
-    static __device__ __forceinline__ bool is_first_of_cluster() {
-        return CLUSTER_SIZE == 1 || ptx::cluster_ctarank() == 0;
-    }
+    __device__ __forceinline__ bool is_first_of_cluster() const { return rank_m == 0 && rank_n == 0; }
 
     __device__ __forceinline__ bool next_of_blocks(Tile& tile) {
         while (index() < count_tiles_m(rows) * TILES_N) {
@@ -123,11 +121,11 @@ struct Scheduler {
         const uint32_t band = index / (RASTER_M * TILES_N);
         const uint32_t in_band = index % (RASTER_M * TILES_N);
         const uint32_t height = min_of(RASTER_M, tiles_m - band * RASTER_M);  // the last band is lower
-        const uint32_t row = ((band * RASTER_M + in_band % height) * CLUSTER_M + rank_m()) * STEP_M;
+        const uint32_t row = ((band * RASTER_M + in_band % height) * CLUSTER_M + rank_m) * STEP_M;
         tile.group = of.group;
         tile.row = of.row - lead(of.row) + row;
         tile.lead = row == 0 ? lead(of.row) : 0;
-        tile.column = (in_band / height * CLUSTER_N + rank_n()) * BLOCK_N;
+        tile.column = (in_band / height * CLUSTER_N + rank_n) * BLOCK_N;
         tile.valid_rows = row < rows && tile.column < SHAPE_N ? min_of(rows - row, STEP_M) : 0;
     }
 

@@ -20,7 +20,7 @@ def aligned_starts(sizes: Sequence[int]) -> list[int]:
     return [0, *accumulate(align(size, ALIGNMENT) for size in sizes)]
 
 
-class _Grouped:
+class Grouped:
     """Normal random BF16 matrices, quantised; `first_rows` are those of the groups in the flattened result."""
 
     def __init__(self, torch: Any, shape: GroupedShape, first_rows: Sequence[int]) -> None:
@@ -73,7 +73,7 @@ class _Grouped:
         return result
 
 
-class Contiguous(_Grouped):
+class Contiguous(Grouped):
     """Groups one after the other, each from a multiple of 128 rows on; the rows between are nobody's.
 
     Attributes
@@ -124,7 +124,7 @@ class Offsets(Contiguous):
         return result if result is self.dense_d else super().valid(result)
 
 
-class Masked(_Grouped):
+class Masked(Grouped):
     """A place of `max_m` rows for each group, of which the first are its own.
 
     Attributes

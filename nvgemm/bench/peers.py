@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import nvgemm
+from nvgemm.bench.chain import CHAIN
 from nvgemm.bench.contender import OURS, Contender, Launch
 from nvgemm.bench.grouped_peers import GROUPED
 from nvgemm.bench.operands import Operands, Scaled
@@ -110,5 +111,5 @@ DENSE = (
     Contender("cublaslt_row", "torch._scaled_mm, one scale a row, no promotion", False, _per_row),
     Contender("bf16", "torch.mm in BF16", False, _bf16),
 )
-LINE_UPS: dict[str, tuple[Contender, ...]] = {"dense": DENSE, **GROUPED}
+LINE_UPS: dict[str, tuple[Contender, ...]] = {"dense": DENSE, **GROUPED, "chain": CHAIN}
 _NEEDS = {"deepgemm": ("deep_gemm",), "triton": ("triton",)}

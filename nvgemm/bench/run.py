@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from nvgemm.bench import cold, libraries, sustained
+from nvgemm.bench.chain import Chain
 from nvgemm.bench.cold import Times
 from nvgemm.bench.contender import OURS, Contender, Launch
 from nvgemm.bench.grouped_operands import Contiguous, Masked, Offsets
@@ -22,6 +23,7 @@ _OPERANDS: dict[str, Callable[[Any, Any], Any]] = {
     "contiguous": Contiguous,
     "masked": Masked,
     "offsets": Offsets,
+    "chain": Chain,
 }
 _TOLERANCE = {True: 5e-3, False: 0.1}  # relative Frobenius error: BF16 rounding is 1.7e-3, other quantisations 4e-2
 

@@ -37,7 +37,7 @@ g32:20x4096x4096:max4096:jit g32:20x4096x2048:max4096:jit
 g32:192x6144x7168:max4096:jit g32:192x7168x3072:max4096:jit
 g32:192x4096x4096:max4096:jit g32:192x4096x2048:max4096:jit
 """
-_OFFSETS = "g64:257-320x4096x7168 g256:100x4096x7168:ragged"
+_OFFSETS = "g64:257-320x4096x7168 g256:100x4096x7168:jit g256:100x4096x7168:ragged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,7 @@ SUITES = {
     "contiguous": _grouped(_CONTIGUOUS, {"contiguous": (0, _MOST)}),
     "masked": _grouped(_MASKED, _FEW_ROWS),
     "offsets": _grouped(_OFFSETS, {"offsets": (0, _MOST)}),
+    "chain": _grouped("g256:100x4096x7168:jit", {"chain": (0, _MOST)}),
 }
 
 MODES = ("cold", "sustained")

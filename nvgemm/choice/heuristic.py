@@ -14,7 +14,7 @@ MAX_STAGES = 12
 BLOCKS_N = (8, 16, 32, 48, 64, 96, 112, 128, 144, 160, 176, 192)
 CONSUMERS = ((64, 1, 1), (64, 2, 2), (64, 4, 4), (128, 2, 1), (256, 2, 1))  # block_m, num_consumers, k_split
 MOST_WAVES = 8  # of tiles smaller than this; more were predicted fastest for 7 of 20,000 shapes, by 3 % at most
-MOST_RASTER = 16  # of groups
+LEAST_RASTER, MOST_RASTER = 4, 32  # of groups, which may have more rows than expected
 SMALL_TILE, LARGE_TILE = 128 * 96, 256 * 128
 ACCUMULATOR_REGISTERS = {1: 216, 2: 200, 4: 68}  # by consumers, with the scales of B; their threads have some more
 
@@ -53,9 +53,12 @@ def select_config(problem: Problem, device: Model = H100) -> GemmConfig:
 
 def measured_config(problem: Problem, device: Model = H100) -> GemmConfig | None:
     """The configuration that was measured as the fastest for `problem` on such a device, or None."""
-    if problem.grouping is not Grouping.DENSE:
+    if device.num_sms != tuned.NUM_SMS:
         return None
-    blocks = tuned.lookup(problem.m, problem.n, problem.k, device.num_sms)
+    if problem.grouping is Grouping.DENSE:
+        blocks = tuned.lookup(problem.m, problem.n, problem.k)
+    else:
+        blocks = tuned.lookup_groups(problem)
     return blocks and _complete(problem, device, *blocks)
 
 
@@ -66,6 +69,8 @@ def candidates(problem: Problem, device: Model = H100) -> Iterator[GemmConfig]:
             continue
         if problem.grouping is Grouping.CONTIGUOUS and block_m > max(problem.alignment, 64):
             continue
+        if problem.grouping.on_device and k_split > 2:
+            continue  # three sums and more would be added in another order in each run
         for block_n in BLOCKS_N if problem.grouping is Grouping.DENSE else (*BLOCKS_N, 256):
             if block_n >= problem.n + 8 or not _registers_allow(block_m, block_n, num_consumers, k_split):
                 continue
@@ -108,6 +113,8 @@ def _complete(
         return None
     if cluster_n == 2 and problem.n <= block_n:
         return None
+    if block_n == 256 and cluster_m * cluster_n == 1 and problem.grouping.own_rows:
+        return None  # 256×128 reads B half as often
     fit = partial(_stages_that_fit, block_m, block_n, num_consumers, k_split, problem.grouping, problem.groups)
     strips = min(2, ceil_div(block_n, 64))
     if block_m * block_n >= LARGE_TILE and fit(strips) < fit(1):
@@ -152,7 +159,7 @@ def _raster(problem: Problem, device: Model, height: int, width: int) -> int:
     """Tiles down before one to the right, so that the rows of A and B that a wave reads are fewest. A power of two."""
     if problem.grouping is not Grouping.DENSE:
         down = ceil_div(problem.group_rows, height)  # all that want the same rows of B, begun at once
-        return min(MOST_RASTER, 1 << (down - 1).bit_length())
+        return min(max(1 << (down - 1).bit_length(), LEAST_RASTER), MOST_RASTER)
     wave = max(device.num_sms * 128 * 128 // (height * width), 1)
     down, right = ceil_div(problem.group_rows, height), ceil_div(problem.n, width)
 

@@ -118,7 +118,7 @@ def sfa_stride(m: int) -> int:
 
 
 def sfa_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Strides of A's scales ``[M, ceil(K/128)]`` as TMA reads them; one of them for each group lie one after the other."""
+    """Strides of A's scales ``[M, ceil(K/128)]`` as TMA reads them; those of groups lie one after the other."""
     m, k_blocks = shape[-2:]
     return (k_blocks * sfa_stride(m), 1, sfa_stride(m))[-len(shape) :]
 

@@ -42,8 +42,8 @@ def get_mn_major_tma_aligned_tensor(sf: Any, *, stream: Any = None) -> Any:
     Returns
     -------
     device array, of the same shape
-        `sf` itself where it lies right; else a copy with strides ``(1, align(M, 4))``, zero between its columns; groups'
-        matrices lie one after the other.
+        `sf` itself where it lies right; else a copy with strides ``(1, align(M, 4))``, zero between its columns;
+        matrices of groups lie one after the other.
 
     Raises
     ------

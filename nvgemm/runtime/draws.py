@@ -30,7 +30,7 @@ def allocate(device: int) -> None:
 def counter(device: int) -> int:
     """Pointer to a counter for one set of operands.
 
-    Launches of these that ran at once would write to one D at once, so they may share it. A pool of many is used in turn.
+    Launches of these that ran at once would write to one D at once, so they may share it.
     """
     block, numbers = _pools[device]
     return block.ptr + next(numbers) % _COUNTERS * _BYTES

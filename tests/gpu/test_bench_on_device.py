@@ -80,7 +80,8 @@ def test_masked_beside_what_only_reads(tmp_path):
 
 @pytest.mark.parametrize("mode", ["cold", "sustained"])
 @pytest.mark.parametrize(
-    ("suite", "name"), [("contiguous", "g4:300x576x512:jit"), ("offsets", "g16:100x576x512:ragged")]
+    ("suite", "name"),
+    [("contiguous", "g4:300x576x512:jit"), ("offsets", "g16:100x576x512:ragged"), ("chain", "g8:100x576x512:jit")],
 )
 def test_groups(suite, name, mode):
     """In this process; the bench refuses a wrong result."""

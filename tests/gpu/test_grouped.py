@@ -39,7 +39,7 @@ EMPTY = {
 
 
 NORMAL = (70, 0, 129, 3, 40)
-NUMBERS = (1, 3, 33, 256)
+NUMBERS = (1, 3, 33, 300)
 BY_NUMBER = ("contiguous-32", "psum-64", "offsets", "masked")
 
 

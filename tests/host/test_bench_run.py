@@ -252,7 +252,7 @@ def test_a_grouped_suite_measures_the_shapes_that_are_asked_for(monkeypatch, cap
     assert "N % 8 == 0" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("suite", ["contiguous", "masked", "offsets"])
+@pytest.mark.parametrize("suite", ["contiguous", "masked", "offsets", "chain"])
 def test_every_suite_has_operands_and_contenders(suite):
     assert suite in run._OPERANDS
     assert peers.LINE_UPS[suite][0].name == "nvgemm"

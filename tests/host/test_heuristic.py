@@ -70,7 +70,8 @@ def test_the_layout_of_scales_does_not_matter():
 
 def test_more_work_is_never_predicted_to_be_faster():
     for config in candidates(Problem(300, 2112, 7168, True)):
-        times = [predict(config, Problem(m, 2112, 7168, True)) for m in (heuristic.FEW_ROWS, 64, 300, 1024, 8192, 65536)]
+        sizes = (heuristic.FEW_ROWS, 64, 300, 1024, 8192, 65536)
+        times = [predict(config, Problem(m, 2112, 7168, True)) for m in sizes]
         assert times == sorted(times), config
 
 

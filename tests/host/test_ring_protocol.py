@@ -1,155 +1,52 @@
 """The ring of stages in kernels_cu/pipeline.cuh, played through with random interleavings of all who take part.
 
-Every k-block of every tile must reach its consumer whole, and nobody may wait for ever. Mutants of the protocol must
-not pass: each is a mistake that a GPU shows as a rare hang or a wrong sum.
+Every k-block of every tile must reach its consumer whole, every ticket all who ask for it, and nobody may wait for
+ever. Mutants of the protocol must not pass: each is a mistake that a GPU shows as a rare hang or a wrong sum.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+import re
+from collections.abc import Callable
 
+import numpy as np
 import pytest
+from mbarrier_model import ProtocolError
+from ring_model import Ring
 
+from nvgemm.choice.heuristic import MAX_STAGES
+from nvgemm.runtime.sources import kernels_dir
 
-class ProtocolError(Exception):
-    pass
-
-
-@dataclass
-class Barrier:
-    """An mbarrier: a phase completes when all have arrived and the announced bytes have come."""
-
-    count: int
-    pending: int = 0
-    bytes: int = 0
-    phase: int = 0
-
-    def __post_init__(self) -> None:
-        self.pending = self.count
-
-    def arrive(self, expect: int = 0) -> None:
-        if self.pending == 0:
-            raise ProtocolError("more arrivals than the phase expects")
-        self.pending -= 1
-        self.complete(-expect)
-
-    def complete(self, arrived: int) -> None:
-        self.bytes += arrived
-        if self.pending == 0 and self.bytes == 0:
-            self.phase, self.pending = self.phase + 1, self.count
-
-    def passes(self, parity: int) -> bool:
-        """try_wait.parity: true while the phase before the current one has this parity."""
-        return self.phase % 2 != parity
-
-
-Wait = tuple[Barrier, int] | None  # a barrier and a parity, or nothing
-
-
-@dataclass
-class Ring:
-    """One kernel: `k_blocks` for each of `tiles` tiles, through `stages` stages, in a cluster of `ctas`."""
-
-    stages: int
-    k_blocks: int
-    tiles: int
-    consumers: int
-    k_split: int
-    ctas: int
-    owner: Callable[[Ring, int, int], int] = lambda ring, stage, k: stage % ring.k_split
-    empty_arrivals: Callable[[Ring], int] = lambda ring: ring.consumers // ring.k_split * ring.ctas
-    release_first: bool = False
-    parity_ahead: Callable[[int, int], int] = lambda stage, phase: phase ^ (stage == 0)
-    stages_ahead: Callable[[Ring], int] = lambda ring: ring.k_split
-    flights: list[Callable[[], None]] = field(default_factory=list)  # copies under way
-
-    def __post_init__(self) -> None:
-        self.full = [[Barrier(2) for _ in range(self.stages)] for _ in range(self.ctas)]
-        self.empty = [[Barrier(self.empty_arrivals(self)) for _ in range(self.stages)] for _ in range(self.ctas)]
-        parts = ("own", "scales", *range(self.ctas))  # with two CTAs each fetches half of what they share
-        self.memory = [[dict.fromkeys(parts, -1) for _ in range(self.stages)] for _ in range(self.ctas)]
-
-    def positions(self) -> Iterator[tuple[int, int, int, int]]:
-        """Step, k-block, stage and phase as every role counts them for itself."""
-        stage = phase = 0
-        for step in range(self.tiles * self.k_blocks):
-            yield step, step % self.k_blocks, stage, phase
-            stage = (stage + 1) % self.stages
-            phase ^= stage == 0
-
-    def copies(self, cta: int) -> Iterator[Wait]:
-        for step, _, stage, phase in self.positions():
-            yield self.empty[cta][stage], phase ^ 1
-            self.full[cta][stage].arrive(expect=1 + self.ctas)
-            self._fly([cta], stage, "own", step)
-            self._fly(list(range(self.ctas)), stage, cta, step)
-
-    def _fly(self, targets: list[int], stage: int, part: str | int, step: int) -> None:
-        def land(target: int) -> None:
-            self.memory[target][stage][part] = step
-            self.full[target][stage].complete(1)
-
-        self.flights += [lambda target=target: land(target) for target in targets]
-
-    def scales(self, cta: int) -> Iterator[Wait]:
-        for step, _, stage, phase in self.positions():
-            yield self.empty[cta][stage], phase ^ 1
-            self.memory[cta][stage]["scales"] = step
-            self.full[cta][stage].arrive()
-
-    def consume(self, cta: int, consumer: int) -> Iterator[Wait]:
-        rank = consumer if self.k_split > 1 else 0
-        full, ahead = False, rank  # what is known of the next stage, and which it is
-        for step, k, stage, phase in self.positions():
-            if self.owner(self, stage, k) != rank:
-                continue
-            if not full:
-                yield self.full[cta][stage], phase
-            if self.release_first:
-                self._release(stage)
-            yield None  # others may run while the tensor cores read
-            read, ahead = ahead, (stage + self.stages_ahead(self)) % self.stages
-            if self.k_split == 1:
-                full = self.full[cta][ahead].passes(self.parity_ahead(ahead, phase))
-            if set(self.memory[cta][read].values()) != {step}:
-                raise ProtocolError(f"step {step} read {self.memory[cta][read]} in stage {read}")
-            if not self.release_first:
-                self._release(stage)
-
-    def _release(self, stage: int) -> None:
-        for cta in range(self.ctas):
-            self.empty[cta][stage].arrive()
-
-    def play(self, rng: random.Random) -> None:
-        roles = [role for cta in range(self.ctas) for role in (self.copies(cta), self.scales(cta))]
-        roles += [self.consume(cta, consumer) for cta in range(self.ctas) for consumer in range(self.consumers)]
-        waiting: list[tuple[Iterator[Wait], Wait]] = [(role, None) for role in roles]
-        while waiting or self.flights:
-            ready = [i for i, (_, wait) in enumerate(waiting) if wait is None or wait[0].passes(wait[1])]
-            if not ready and not self.flights:
-                raise ProtocolError("everybody waits")
-            pick = rng.randrange(len(ready) + len(self.flights))
-            if pick >= len(ready):
-                self.flights.pop(pick - len(ready))()
-                continue
-            role, _ = waiting.pop(ready[pick])
-            try:
-                waiting.append((role, next(role)))
-            except StopIteration:
-                continue
-
-
+NUM_TICKETS = int(
+    re.findall(r"NUM_TICKETS = HAS_SEGMENTS \? (\d+) : 1;", (kernels_dir() / "grouping.cuh").read_text())[0]
+)
 KINDS = [(1, 1, 1), (2, 1, 1), (2, 2, 1), (4, 4, 1), (2, 1, 2), (2, 2, 2), (4, 4, 2)]  # consumers, k_split, ctas
+
+
+def of(rng) -> random.Random:
+    return random.Random(int(rng.integers(1 << 32)))
 
 
 @pytest.mark.parametrize(("consumers", "k_split", "ctas"), KINDS)
 @pytest.mark.parametrize("k_blocks", [1, 3, 4, 9, 17])
 def test_every_k_block_reaches_its_consumer(consumers, k_split, ctas, k_blocks, rng):
     for stages in {max(2, k_split), 4, 12}:
-        for tiles in (1, 4):
-            Ring(stages, k_blocks, tiles, consumers, k_split, ctas).play(random.Random(int(rng.integers(1 << 32))))
+        for tiles in (1, 4, 4):
+            Ring(stages, k_blocks, tiles, consumers, k_split, ctas).play(of(rng))
+
+
+@pytest.mark.parametrize(("consumers", "k_split", "ctas"), KINDS)
+@pytest.mark.parametrize("k_blocks", [1, 2, 5])
+def test_every_ticket_reaches_all(consumers, k_split, ctas, k_blocks, rng):
+    """Some consumers skip some tiles. With one k-block to a tile, stages are of as many tiles as can be."""
+    for stages in (max(2, k_split), 4, *[MAX_STAGES] * 5):
+        Ring(stages, k_blocks, 40, consumers, k_split, ctas, NUM_TICKETS, skips=some(rng)).play(of(rng))
+
+
+def some(rng) -> Callable[..., bool]:
+    skipped = set(zip(*np.nonzero(rng.random((2, 2, 40)) < 0.4), strict=True))  # CTA, row group, tile
+    return lambda *place: place in skipped
 
 
 MUTANTS = {
@@ -161,16 +58,37 @@ MUTANTS = {
     ),
     "the very next stage taken where K is split": dict(consumers=2, k_split=2, ctas=1, stages_ahead=lambda ring: 1),
     "one arrival too many expected": dict(consumers=2, k_split=2, ctas=1, empty_arrivals=lambda ring: 2),
+    "the stage after a skipped tile not looked for": dict(
+        consumers=2, k_split=1, ctas=1, skips=lambda cta, row, tile: tile == 1, locates_after_skip=False
+    ),
+    "lanes of the scales that wait by themselves meet too late": dict(
+        consumers=1, k_split=1, ctas=1, lanes_meet_first=False
+    ),
 }
+
+
+def is_noticed(rng, stages: int, k_blocks: int, tiles: int, *, plays: int = 300, **mutant) -> bool:
+    try:
+        for _ in range(plays):
+            Ring(stages, k_blocks, tiles, **mutant).play(of(rng))
+    except ProtocolError:
+        return True
+    return False
 
 
 @pytest.mark.parametrize("name", MUTANTS)
 def test_mutants_are_noticed(name, rng):
-    def passes() -> bool:
-        try:
-            Ring(3, 9, 4, **MUTANTS[name]).play(random.Random(int(rng.integers(1 << 32))))
-        except ProtocolError:
-            return False
-        return True
+    assert is_noticed(rng, 3, 9, 4, **MUTANTS[name])
 
-    assert not all(passes() for _ in range(50))
+
+@pytest.mark.parametrize("stages", [4, MAX_STAGES])
+@pytest.mark.parametrize(("consumers", "k_split", "ctas"), KINDS)
+def test_the_least_number_of_tickets(consumers, k_split, ctas, stages, rng):
+    """With one k-block to a tile the last of a split K's consumers is as many tiles behind as there are stages, and
+    K_SPLIT − 1."""
+    least = stages + k_split
+    assert least <= NUM_TICKETS
+    kind = dict(consumers=consumers, k_split=k_split, ctas=ctas)
+    assert not is_noticed(rng, stages, 1, 40, plays=20, tickets=least, **kind)
+    assert is_noticed(rng, stages, 1, 40, tickets=least - 1, **kind)
+    assert is_noticed(rng, stages, 1, 40, tickets=2, **kind)

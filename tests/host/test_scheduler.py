@@ -2,73 +2,92 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import random
 from itertools import product
 
 import numpy as np
 import pytest
+from scheduler_twin import Launch
 
 from nvgemm.choice.config import GemmConfig
 from nvgemm.choice.heuristic import candidates, select_config
-from nvgemm.choice.problem import Problem, ceil_div
+from nvgemm.choice.problem import Grouping, Problem, ceil_div
 from nvgemm.runtime.sources import kernels_dir
 
-Tile = tuple[int, int, int]  # row, column, valid rows
-
-
-def tiles_of_cta(config: GemmConfig, m: int, grid: int, block: int) -> Iterator[Tile]:
-    """`Scheduler::next` of the CTA `block`, line by line; the ranks as `cluster_ctarank` gives them."""
-    size, (next_tile, rank) = config.cluster_size, divmod(block, config.cluster_size)
-    rank_m, rank_n = (0 if config.cluster_m == 1 else rank), (0 if config.cluster_n == 1 else rank)
-    tiles_n = ceil_div(config.shape_n, config.block_n * config.cluster_n)
-    tiles_m = ceil_div(m, config.block_m * config.cluster_m)
-    while next_tile < tiles_m * tiles_n:
-        band, in_band = divmod(next_tile, config.raster_m * tiles_n)
-        height = min(config.raster_m, tiles_m - band * config.raster_m)
-        row = ((band * config.raster_m + in_band % height) * config.cluster_m + rank_m) * config.block_m
-        column = (in_band // height * config.cluster_n + rank_n) * config.block_n
-        yield row, column, min(m - row, config.block_m) if row < m and column < config.shape_n else 0
-        next_tile += grid // size
-
-
-def test_the_twin_is_of_this_kernel():
-    """Lines of the device code that `tiles_of_cta` repeats; where one changes, the twin must."""
-    text = " ".join((kernels_dir() / "scheduler.cuh").read_text().split())
-    for line in (
+REPEATED = {
+    "grouping.cuh": (
+        "STEP_M = GROUPING == CONTIGUOUS ? min_of(BLOCK_M, ALIGNMENT) : BLOCK_M;",
         "TILES_N = ceil_div(SHAPE_N, BLOCK_N * CLUSTER_N)",
-        "next_tile(blockIdx.x / CLUSTER_SIZE)",
-        "rank_m = CLUSTER_M == 1 ? 0 : rank;",
-        "rank_n = CLUSTER_N == 1 ? 0 : rank;",
-        "tiles_m = ceil_div(rows, BLOCK_M * CLUSTER_M)",
-        "if (next_tile >= tiles_m * TILES_N) return false;",
-        "band = next_tile / (RASTER_M * TILES_N)",
-        "in_band = next_tile % (RASTER_M * TILES_N)",
-        "height = min_of(RASTER_M, tiles_m - band * RASTER_M)",
-        "tile.row = ((band * RASTER_M + in_band % height) * CLUSTER_M + rank_m) * BLOCK_M;",
+        "lead(uint32_t first_row) { return GROUPING == OFFSETS ? first_row % 4 : 0; }",
+        "count_tiles_m(uint32_t rows) { return ceil_div(rows, STEP_M * CLUSTER_M); }",
+    ),
+    "segments.cuh": (
+        "GROUPS_AT_ONCE = 8;",
+        "if (group >= NUM_GROUPS) return {0, 0};",
+        "begin = 0, end = __ldg(layout + group);",
+        "begin = end; end = __ldg(layout + group + 1);",
+        "before = group == 0 ? 0 : __ldg(layout + group - 1);",
+        "begin = before <= m ? ceil_div(before, ALIGNMENT) * ALIGNMENT : m;",
+        "return begin < end && end <= m ? make_uint2(begin, end - begin) : make_uint2(0, 0);",
+        "own_tiles = rows[i].y == 0 ? 0 : count_tiles_m(lead(rows[i].x) + rows[i].y) * TILES_N;",
+        "position = count + __popc(present & ((1u << lane) - 1));",
+        "= {tiles + end_tile - own_tiles, first + i * 32 + lane, rows[i].x, rows[i].y};",
+        "tiles += __shfl_sync(0xffffffff, end_tile, 31); count += __popc(present);",
+        "shared.segments[count] = {tiles, 0, 0, 0}; shared.num_tiles = tiles;",
+    ),
+    "scheduler.cuh": (
+        "return blockIdx.x / CLUSTER_SIZE + round * (gridDim.x / CLUSTER_SIZE);",
+        "rank_m = CLUSTER_M == 1 ? 0 : rank; rank_n = CLUSTER_N == 1 ? 0 : rank;",
+        "tiles = count_tiles_m(rows) * TILES_N, i = index(); if (i >= NUM_GROUPS * tiles) return false;",
+        "group = GROUPING == BATCHED ? i / tiles : 0; place(tile, {0, group, 0, rows}, i - group * tiles);",
+        "i = round == 0 ? index() : ticket();",
+        "while (i - found.first_tile >= count_tiles_m(lead(found.row) + found.rows) * TILES_N) {"
+        " if (found.rows == 0) return false; found = shared.segments[++segment]; }",
+        "atomicInc(draws, shared.num_tiles - 1)",
+        "&shared.tickets[slot], gridDim.x / CLUSTER_SIZE + drawn, &shared.ticket_full[slot], rank",
+        "while (index() < count_tiles_m(rows) * TILES_N) {",
+        "if (tile.group < NUM_GROUPS) return true;",
+        "next_group = __ldg(layout + tile.row / ALIGNMENT * ALIGNMENT);",
+        "row < tile.valid_rows ? __ldg(layout + tile.row + row) : NUM_GROUPS;",
+        "rows = lead(of.row) + of.rows, tiles_m = count_tiles_m(rows);",
+        "band = index / (RASTER_M * TILES_N); const uint32_t in_band = index % (RASTER_M * TILES_N);",
+        "height = min_of(RASTER_M, tiles_m - band * RASTER_M);",
+        "row = ((band * RASTER_M + in_band % height) * CLUSTER_M + rank_m) * STEP_M;",
+        "tile.row = of.row - lead(of.row) + row; tile.lead = row == 0 ? lead(of.row) : 0;",
         "tile.column = (in_band / height * CLUSTER_N + rank_n) * BLOCK_N;",
-        "tile.valid_rows = tile.row < rows && tile.column < SHAPE_N ? min_of(rows - tile.row, BLOCK_M) : 0;",
-        "next_tile += gridDim.x / CLUSTER_SIZE;",
-    ):
+        "tile.valid_rows = row < rows && tile.column < SHAPE_N ? min_of(rows - row, STEP_M) : 0;",
+        "return first == 0 ? rows >> tile.lead << tile.lead : rows;",
+        "valid[i] = __ballot_sync(0xffffffff, tile.valid_rows > 0 && indices[i] == tile.group);",
+    ),
+}
+
+
+@pytest.mark.parametrize("file", REPEATED)
+def test_the_twin_is_of_this_kernel(file):
+    """Lines of the device code that `scheduler_twin` repeats; where one changes, the twin must."""
+    lines = (line.partition("//")[0] for line in (kernels_dir() / file).read_text().splitlines())
+    text = " ".join(" ".join(lines).split())
+    for line in REPEATED[file]:
         assert line in text, line
 
 
 def check(config: GemmConfig, m: int, num_sms: int) -> None:
-    grid = config.grid(m, num_sms)
-    lists = [list(tiles_of_cta(config, m, grid, block)) for block in range(grid)]
-    for first in range(0, grid, config.cluster_size):  # the CTAs of a cluster must go through as many stages
-        assert len({len(tiles) for tiles in lists[first : first + config.cluster_size]}) == 1
-    tiles = np.array([tile for part in lists for tile in part])
-    assert len(tiles) == config.num_tiles(m)
-    assert not (tiles[:, 0] % config.block_m).any()
-    assert not (tiles[:, 1] % config.block_n).any()
+    launch = Launch(config, m, num_sms)
+    launch.play(random.Random(0))
+    for first in range(0, launch.grid, config.cluster_size):  # the CTAs of a cluster must go through as many stages
+        assert len({len(tiles) for tiles in launch.tiles[first : first + config.cluster_size]}) == 1
+    tiles = np.array([tile for part in launch.tiles for tile in part])
+    assert len(tiles) == config.num_groups * config.num_tiles(m)
+    group, row, column, lead, valid = tiles.T
+    assert not any(x.any() for x in (row % config.block_m, column % config.block_n, lead))
     down, right = ceil_div(m, config.block_m), ceil_div(config.shape_n, config.block_n)
-    covered = np.zeros((down, right), int)
-    rows = np.zeros((down, right), int)
-    for row, column, valid in tiles[tiles[:, 2] > 0]:
-        covered[row // config.block_m, column // config.block_n] += 1
-        rows[row // config.block_m, column // config.block_n] = valid
+    covered = np.zeros((config.num_groups, down, right), int)
+    rows = np.zeros((config.num_groups, down, right), int)
+    cells = tuple(x[valid > 0] for x in (group, row // config.block_m, column // config.block_n))
+    np.add.at(covered, cells, 1)
+    rows[cells] = valid[valid > 0]
     assert (covered == 1).all()
-    assert (rows.sum(axis=0) == m).all()
+    assert (rows.sum(axis=1) == m).all()
 
 
 BLOCKS = [(64, 8), (64, 112), (128, 128), (256, 176)]
@@ -83,6 +102,13 @@ def test_every_tile_once(block, cluster, raster):
         check(GemmConfig(n, 512, *block, 4, 2, 1, 2, *cluster, raster, 1), m, num_sms)
 
 
+@pytest.mark.parametrize("groups", [1, 2, 5])
+@pytest.mark.parametrize("cluster", CLUSTERS, ids=str)
+def test_every_tile_of_every_matrix_once(cluster, groups):
+    for block, m, num_sms in product(BLOCKS, (1, 257, 1000), (2, 7, 132)):
+        check(GemmConfig(264, 512, *block, 4, 2, 1, 2, *cluster, 4, 1, Grouping.BATCHED, groups), m, num_sms)
+
+
 @pytest.mark.parametrize("shape", [(1, 8), (129, 2112), (300, 576), (4096, 4096), (8191, 1032), (10_000, 256)], ids=str)
 def test_rasters_that_are_picked(shape):
     m, n = shape
@@ -93,7 +119,8 @@ def test_rasters_that_are_picked(shape):
 
 @pytest.mark.parametrize(("raster", "tiles_m"), [(4, 9), (8, 3), (3, 3), (5, 6)])
 def test_a_band_is_walked_down_before_right(raster, tiles_m):
-    config = GemmConfig(512, 512, 64, 64, 4, 1, 1, 1, 1, 1, raster, 1)
-    order = [(row // 64, column // 64) for row, column, _ in tiles_of_cta(config, tiles_m * 64, 1, 0)]
+    launch = Launch(GemmConfig(512, 512, 64, 64, 4, 1, 1, 1, 1, 1, raster, 1), tiles_m * 64, 1)
+    launch.play(random.Random(0))
+    order = [(tile.row // 64, tile.column // 64) for tile in launch.tiles[0]]
     bands = [range(first, min(first + raster, tiles_m)) for first in range(0, tiles_m, raster)]
     assert order == [(row, column) for band in bands for column in range(8) for row in band]

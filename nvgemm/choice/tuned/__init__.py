@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from nvgemm.choice.problem import align
+from nvgemm.choice.problem import Grouping, Problem, align
 
 NUM_SMS = 132
 
@@ -75,9 +75,25 @@ TUNED: dict[tuple[int, int, int], Blocks] = {  # M as `_rows` gives it, N, K
 }
 
 
-def lookup(m: int, n: int, k: int, num_sms: int) -> Blocks | None:
+TUNED_GROUPS: dict[tuple[Grouping, int, int, int, int], Blocks] = {  # groups, expected M as `_rows` gives it, N, K
+    (Grouping.MASKED, 6, 64, 4096, 2048): Blocks(64, 96, 2, 2, 1, 1),
+    (Grouping.MASKED, 6, 64, 4096, 4096): Blocks(64, 96, 1, 1, 1, 1),
+    (Grouping.MASKED, 6, 64, 7168, 3072): Blocks(64, 112, 2, 2, 1, 1),
+    (Grouping.MASKED, 32, 192, 4096, 2048): Blocks(128, 256, 2, 1, 2, 1),
+    (Grouping.MASKED, 6, 1024, 7168, 3072): Blocks(128, 256, 2, 1, 2, 1),
+    (Grouping.MASKED, 6, 1024, 4096, 2048): Blocks(128, 192, 2, 1, 1, 1),
+    (Grouping.OFFSETS, 256, 128, 4096, 7168): Blocks(128, 256, 2, 1, 1, 1),
+}
+
+
+def lookup(m: int, n: int, k: int) -> Blocks | None:
     """The measured blocks for a product, or None."""
-    return TUNED.get((_rows(m), n, k)) if num_sms == NUM_SMS else None
+    return TUNED.get((_rows(m), n, k))
+
+
+def lookup_groups(problem: Problem) -> Blocks | None:
+    """The measured blocks for the products of several groups, or None."""
+    return TUNED_GROUPS.get((problem.grouping, problem.groups, _rows(problem.group_rows), problem.n, problem.k))
 
 
 def _rows(m: int) -> int:
