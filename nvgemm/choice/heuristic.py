@@ -15,7 +15,7 @@ BLOCKS_N = (8, 16, 32, 48, 64, 96, 112, 128, 144, 160, 176, 192)
 CONSUMERS = ((64, 1, 1), (64, 2, 2), (64, 4, 4), (128, 2, 1), (256, 2, 1))  # block_m, num_consumers, k_split
 MOST_WAVES = 8  # of tiles smaller than this; more were predicted fastest for 7 of 20,000 shapes, by 3 % at most
 LEAST_RASTER, MOST_RASTER = 4, 32  # of groups, which may have more rows than expected
-SMALL_TILE, LARGE_TILE = 128 * 96, 256 * 128
+SMALL_TILE = 128 * 96
 ACCUMULATOR_REGISTERS = {1: 216, 2: 200, 4: 68}  # by consumers, with the scales of B; their threads have some more
 
 # Clocks, fitted to timings of 1,100 configurations of 57 shapes on an H100 (docs/performance.md).
@@ -116,9 +116,9 @@ def _complete(
     if block_n == 256 and cluster_m * cluster_n == 1 and problem.grouping.own_rows:
         return None  # 256×128 reads B half as often
     fit = partial(_stages_that_fit, block_m, block_n, num_consumers, k_split, problem.grouping, problem.groups)
-    strips = min(2, ceil_div(block_n, 64))
-    if block_m * block_n >= LARGE_TILE and fit(strips) < fit(1):
-        strips = 1  # of few stages, one more is worth more than a strip
+    strips = 1 if block_m == 256 else min(2, ceil_div(block_n, 64))  # a stage is worth more than a strip
+    if block_n == 256 and fit(strips) < fit(1):
+        strips = 1
     stages = fit(strips)
     if stages < 2:
         return None
