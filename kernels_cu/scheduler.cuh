@@ -82,11 +82,16 @@ struct Scheduler {
     // it has given back stages since, without which the producer would not be here.
     __device__ __forceinline__ void announce(uint32_t drawn) const {
         static_assert(!HAS_SEGMENTS || NUM_STAGES + K_SPLIT <= NUM_TICKETS, "nobody lags behind by more tiles");
-        const uint32_t slot = (round - 1) % NUM_TICKETS;
+        const uint32_t slot = (round - 1) % NUM_TICKETS, ticket = gridDim.x / CLUSTER_SIZE + drawn;
+        if constexpr (CLUSTER_SIZE == 1) {
+            shared.tickets[slot] = ticket;
+            ptx::mbarrier_arrive(&shared.ticket_full[slot]);
+            return;
+        }
         ptx::mbarrier_arrive_expect_tx(&shared.ticket_full[slot], sizeof(uint32_t));
         if (!is_first_of_cluster()) return;
         for (uint32_t rank = 0; rank < CLUSTER_SIZE; ++rank)
-            ptx::st_async(&shared.tickets[slot], gridDim.x / CLUSTER_SIZE + drawn, &shared.ticket_full[slot], rank);
+            ptx::st_async(&shared.tickets[slot], ticket, &shared.ticket_full[slot], rank);
     }
 
     __device__ __forceinline__ bool is_first_of_cluster() const { return rank_m == 0 && rank_n == 0; }

@@ -21,6 +21,7 @@ from products import Guarded, Product, exact, same_bits
 
 from nvgemm import reference
 from nvgemm.choice.config import GemmConfig
+from nvgemm.choice.problem import Grouping
 from nvgemm.runtime import driver
 from nvgemm.runtime.arrays import view
 from nvgemm.runtime.dense_kernel import DenseKernel
@@ -32,6 +33,11 @@ MOST_COLUMNS = 1024  # of D that are compared where B is large
 def job(config: GemmConfig, m: int, *, policy: str = "tuned", num_sms: int = 132) -> str:
     """One line of input. Fewer `num_sms` than tiles: each CTA computes several, as a large product's do."""
     return json.dumps({"config": config._asdict(), "policy": policy, "m": m, "num_sms": num_sms})
+
+
+def configuration(fields: dict[str, int]) -> GemmConfig:
+    """A configuration from its fields as JSON has them."""
+    return GemmConfig(**fields | {"grouping": Grouping(fields["grouping"])})  # type: ignore[arg-type]
 
 
 def launch_all(
@@ -90,7 +96,7 @@ def _main() -> None:
     print("", flush=True)
     for line in sys.stdin:
         fields = json.loads(line)
-        config = GemmConfig(**fields.pop("config"))
+        config = configuration(fields.pop("config"))
         print(f"start {config} {fields}", flush=True)
         _run(config, **fields)
         print("done", flush=True)

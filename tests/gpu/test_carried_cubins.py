@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from launch_configurations import job, launch_all
+from launch_configurations import configuration, job, launch_all
 
 from nvgemm import settings
 from nvgemm.choice.config import GemmConfig
@@ -27,8 +27,8 @@ def records(folder: Path) -> list[dict]:
     return [json.loads(path.read_bytes()) for path in sorted(folder.glob("*/meta.json"))]
 
 
-def configuration(record: dict) -> GemmConfig:
-    return GemmConfig(**{name: record["constants"][name.upper()] for name in GemmConfig._fields})
+def of(record: dict) -> GemmConfig:
+    return configuration({name: record["constants"][name.upper()] for name in GemmConfig._fields})
 
 
 def test_products(carried, tmp_path):
@@ -36,7 +36,7 @@ def test_products(carried, tmp_path):
     dense = [record for record in records(carried) if record["kernel"] == "fp8_gemm"]
     assert dense, f"no kernel fp8_gemm in {carried}"
     dense.sort(key=lambda record: (record["constants"]["SHAPE_N"], record["constants"]["SHAPE_K"]))
-    jobs = [job(configuration(record), 300, policy=record["policy"]) for record in dense]
+    jobs = [job(of(record), 300, policy=record["policy"]) for record in dense]
     environment = {"NVGEMM_BUNDLE_DIR": str(carried.resolve()), "NVGEMM_CACHE_DIR": str(tmp_path / "empty")}
     launch_all(jobs, timeout=120, **environment, NVGEMM_COMPILE="never")
     assert not (tmp_path / "empty").exists()

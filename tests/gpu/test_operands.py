@@ -157,7 +157,7 @@ def test_results_of_cupy(cupy: Any, stream: int) -> None:
         assert (made.shape, arrays.view(made, "d").dtype) == ((8, 16), memory.host_dtype("bfloat16").__name__)
         assert cupy.cuda.get_current_stream().ptr == 0
         assert arrays.view(memory.empty(x, view, (8, 16), "float8_e4m3fn", each), "a").dtype == "float8_e4m3fn"
-    scales = arrays.view(memory.empty_scales(x, view, 5, 3, stream), "sfa")
+    scales = arrays.view(memory.empty_scales(x, view, (5, 3), stream), "sfa")
     assert (scales.shape, scales.strides) == ((5, 3), (1, 8))
 
 

@@ -44,7 +44,7 @@ REPEATED = {
         "while (i - found.first_tile >= count_tiles_m(lead(found.row) + found.rows) * TILES_N) {"
         " if (found.rows == 0) return false; found = shared.segments[++segment]; }",
         "atomicInc(draws, shared.num_tiles - 1)",
-        "&shared.tickets[slot], gridDim.x / CLUSTER_SIZE + drawn, &shared.ticket_full[slot], rank",
+        "ticket = gridDim.x / CLUSTER_SIZE + drawn;",
         "while (index() < count_tiles_m(rows) * TILES_N) {",
         "if (tile.group < NUM_GROUPS) return true;",
         "next_group = __ldg(layout + tile.row / ALIGNMENT * ALIGNMENT);",
