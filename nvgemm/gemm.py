@@ -77,7 +77,9 @@ def fp8_gemm_nt(
     objects = checks.operands(a, b, d)
     num_sms = sm_limit.limit if num_sms is None else sm_limit.check(num_sms)
     fields = fingerprint(objects, NAMES)
-    seen = (fields, checks.recipe_of(recipe), settings.sass, num_sms)
+    if recipe is not checks.RECIPE_1D2D:
+        recipe = checks.recipe_of(recipe)
+    seen = (fields, recipe, settings.sass, num_sms)
     known = _known.get(seen)
     if known is not None:
         launch, current = known

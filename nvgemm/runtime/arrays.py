@@ -51,15 +51,21 @@ def fingerprint(objects: tuple[Any, Any, Any, Any, Any], names: Sequence[str]) -
     kind = type(a)
     one_kind = type(sfa) is kind and type(b) is kind and type(sfb) is kind and (type(d) is kind or d is None)
     if one_kind and (_doors.get(kind) or _find_door(a)) is _from_cupy:
+        at_a, at_sfa, at_b, at_sfb = a.data, sfa.data, b.data, sfb.data
+        # Written out, because a loop takes half as long again. Of C-contiguous arrays the shape tells the strides, and the
+        # flag is read, and hashed, in half the time of a tuple.
         # fmt: off
-        inputs = (  # written out, because a loop takes half as long again
-            a.data.ptr, a.data.device_id, a.shape, a.strides, a.dtype,
-            sfa.data.ptr, sfa.data.device_id, sfa.shape, sfa.strides, sfa.dtype,
-            b.data.ptr, b.data.device_id, b.shape, b.strides, b.dtype,
-            sfb.data.ptr, sfb.data.device_id, sfb.shape, sfb.strides, sfb.dtype,
+        inputs = (
+            at_a.ptr, at_a.device_id, a.shape, a._c_contiguous or a.strides, a.dtype,
+            at_sfa.ptr, at_sfa.device_id, sfa.shape, sfa._c_contiguous or sfa.strides, sfa.dtype,
+            at_b.ptr, at_b.device_id, b.shape, b._c_contiguous or b.strides, b.dtype,
+            at_sfb.ptr, at_sfb.device_id, sfb.shape, sfb._c_contiguous or sfb.strides, sfb.dtype,
         )
+        if d is None:
+            return inputs
+        at_d = d.data
+        return (inputs, at_d.ptr, at_d.device_id, d.shape, d._c_contiguous or d.strides, d.dtype)
         # fmt: on
-        return inputs if d is None else (inputs, d.data.ptr, d.data.device_id, d.shape, d.strides, d.dtype)
     return None if d is None else tuple(map(view, objects, names))
 
 
