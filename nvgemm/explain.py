@@ -8,14 +8,14 @@ from nvgemm.choice import checks
 from nvgemm.choice.config import GemmConfig
 from nvgemm.choice.heuristic import H100_CLOCK, Model, candidates, measured_config, predict, select_config
 from nvgemm.choice.problem import Problem, ceil_div, traffic_bytes, traffic_bytes_with_scales
-from nvgemm.runtime.dense_kernel import DenseKernel, model, model_here
+from nvgemm.runtime.gemm_kernel import GemmKernel, model, model_here
 
 TENSOR_FLOP_PER_CLOCK = 8192  # of one SM's tensor cores, FP8
 SHOWN = 8  # candidates of least predicted time
 HEADINGS = ("block", "cluster", "consumers", "stages", "unroll", "tiles", "waves", "full", "µs")
 
 
-def describe(problem: Problem, kernel: DenseKernel | None) -> str:
+def describe(problem: Problem, kernel: GemmKernel | None) -> str:
     """Configuration, tiles and waves, predicted time against the bytes, and the cubin, as lines of text."""
     title = _title(problem.m, problem.n, problem.k)
     if kernel is None:

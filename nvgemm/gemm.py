@@ -10,11 +10,11 @@ from nvgemm.choice import checks
 from nvgemm.choice.heuristic import select_config
 from nvgemm.choice.pointers import NAMES
 from nvgemm.choice.problem import Problem
-from nvgemm.dense import Prepared, admit, allocating, dense, prepare
+from nvgemm.product import Prepared, admit, allocating, dense, prepare
 from nvgemm.runtime import sm_limit, streams
 from nvgemm.runtime.arrays import fingerprint
 from nvgemm.runtime.build import Cubin
-from nvgemm.runtime.dense_kernel import build_config, model_here
+from nvgemm.runtime.gemm_kernel import build_config, model_here
 
 # What launches, giving D where it allocates one, and what tells the stream where none is given.
 Known = tuple[Callable[[int], Any], Callable[[], int]]

@@ -10,9 +10,9 @@ from nvgemm.choice import alignment as alignments
 from nvgemm.choice import checks
 from nvgemm.choice.grouped_checks import Grouped
 from nvgemm.choice.problem import Grouping
-from nvgemm.dense import admit, allocating, prepare
 from nvgemm.gemm import Known
 from nvgemm.padding import zero_padding as zero
+from nvgemm.product import admit, allocating, prepare
 from nvgemm.runtime import sm_limit, streams
 from nvgemm.runtime.arrays import fingerprint, view
 

@@ -8,8 +8,8 @@ from typing import Any
 from nvgemm.choice import checks
 from nvgemm.choice.config import GemmConfig
 from nvgemm.choice.problem import scales_bytes
-from nvgemm.dense import admit, dense, prepare
 from nvgemm.explain import describe
+from nvgemm.product import admit, dense, prepare
 from nvgemm.runtime import sm_limit
 
 

@@ -15,7 +15,7 @@ from nvgemm.choice.heuristic import select_config
 from nvgemm.choice.pointers import NAMES
 from nvgemm.runtime import arrays, driver, streams
 from nvgemm.runtime.array_view import ArrayView
-from nvgemm.runtime.dense_kernel import load_dense_kernel, model
+from nvgemm.runtime.gemm_kernel import load_gemm_kernel, model
 
 BURST, CALLS = 64, 2048
 SHAPE = (64, 576, 2048)  # small, so that the device keeps up
@@ -127,7 +127,7 @@ def _new(objects: tuple[Any, ...]) -> Parts:
     a, sfa, b, sfb, d = views()
     problem = checks.dense(a, sfa, b, sfb, d, recipe=checks.RECIPE_1D2D)
     device = driver.device(a.device)
-    kernel = load_dense_kernel(problem, device.ordinal, nvgemm.settings.sass, None)
+    kernel = load_gemm_kernel(problem, device.ordinal, nvgemm.settings.sass, None)
     return {
         "view": views,
         "check": lambda: checks.dense(a, sfa, b, sfb, d, recipe=checks.RECIPE_1D2D),

@@ -16,7 +16,7 @@ from nvgemm.choice.heuristic import H100_CLOCK, candidates, predict, select_conf
 from nvgemm.choice.problem import Problem
 from nvgemm.runtime import driver
 from nvgemm.runtime.arrays import view
-from nvgemm.runtime.dense_kernel import DenseKernel, build_config, model
+from nvgemm.runtime.gemm_kernel import GemmKernel, build_config, model
 
 
 def run(m: int, n: int, k: int, count: int = 24) -> None:
@@ -44,7 +44,7 @@ def _runs(torch: Any, configs: list[GemmConfig], m: int, n: int, k: int) -> list
     stream = torch.cuda.current_stream().cuda_stream
 
     def launcher(config: GemmConfig) -> Callable[[], None]:
-        kernel = DenseKernel(config, settings.sass, driver.device(0))
+        kernel = GemmKernel(config, settings.sass, driver.device(0))
         launch = kernel.bind(*operands)
         return lambda keep=(a, b, d): launch(stream)  # type: ignore[misc]
 

@@ -9,7 +9,7 @@ from nvgemm.choice import checks
 from nvgemm.deep_gemm.arguments import Pair, Recipe, check_compiled_dims, one_recipe, turned
 from nvgemm.deep_gemm.refused import missing
 from nvgemm.deep_gemm.row_scales import laid_out
-from nvgemm.dense import dense
+from nvgemm.product import dense
 from nvgemm.runtime.dtypes import canonical
 
 __all__ = [

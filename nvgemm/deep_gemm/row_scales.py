@@ -8,7 +8,7 @@ from typing import Any
 import nvgemm
 from nvgemm.choice.pointers import NAMES
 from nvgemm.deep_gemm.arguments import Pair
-from nvgemm.dense import Check, admit, ready_kernel
+from nvgemm.product import Check, admit, ready_kernel
 from nvgemm.runtime import sm_limit
 from nvgemm.runtime.arrays import view
 

@@ -52,8 +52,8 @@ def fingerprint(objects: tuple[Any, Any, Any, Any, Any], names: Sequence[str]) -
     one_kind = type(sfa) is kind and type(b) is kind and type(sfb) is kind and (type(d) is kind or d is None)
     if one_kind and (_doors.get(kind) or _find_door(a)) is _from_cupy:
         at_a, at_sfa, at_b, at_sfb = a.data, sfa.data, b.data, sfb.data
-        # Written out, because a loop takes half as long again. Of C-contiguous arrays the shape tells the strides, and the
-        # flag is read, and hashed, in half the time of a tuple.
+        # Written out, because a loop takes half as long again. Of C-contiguous arrays the shape tells the strides; to read
+        # and hash the flag takes half as long as a tuple.
         # fmt: off
         inputs = (
             at_a.ptr, at_a.device_id, a.shape, a._c_contiguous or a.strides, a.dtype,

@@ -13,7 +13,7 @@ from products import Guarded, build_all, configs, exact, same_bits
 
 import nvgemm
 from nvgemm import gemm
-from nvgemm.runtime import dense_kernel, driver, scratch
+from nvgemm.runtime import driver, gemm_kernel, scratch
 
 pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("ignore::nvgemm.errors.PerformanceWarning")]
 
@@ -84,8 +84,8 @@ def test_threads_and_streams(one_shape, sfa, rng):
 
 
 def test_threads_load_one_kernel_at_once(rng, monkeypatch):
-    monkeypatch.setattr(dense_kernel, "_kernels", {})
-    monkeypatch.setattr(dense_kernel, "_modules", {})
+    monkeypatch.setattr(gemm_kernel, "_kernels", {})
+    monkeypatch.setattr(gemm_kernel, "_modules", {})
     monkeypatch.setattr(gemm, "_known", {})
     product = exact(rng, *SHAPE)
     pairs, expected = product.pairs(), product.bits()
@@ -147,8 +147,8 @@ def test_capture_refuses_what_is_not_loaded(stream, rng, monkeypatch):
     product, d = exact(rng, *SHAPE), Guarded(*SHAPE[:2])
     pairs, k_major = product.pairs(), product.pairs("k")
     with monkeypatch.context() as patch:
-        patch.setattr(dense_kernel, "_kernels", {})
-        patch.setattr(dense_kernel, "_modules", {})
+        patch.setattr(gemm_kernel, "_kernels", {})
+        patch.setattr(gemm_kernel, "_modules", {})
         patch.setattr(gemm, "_known", {})
         with captured(stream), pytest.raises(RuntimeError, match=r"capturing a graph.*call once before the capture"):
             nvgemm.fp8_gemm_nt(*pairs, d.view, stream=stream)

@@ -14,7 +14,7 @@ from products import build_all, configs
 
 import nvgemm.deep_gemm
 from nvgemm import gemm, reference
-from nvgemm.runtime import dense_kernel, driver
+from nvgemm.runtime import driver, gemm_kernel
 
 pytestmark = pytest.mark.gpu
 
@@ -190,7 +190,7 @@ def test_a_capture_of_a_refused_call_records_nothing(deep_gemm, torch, monkeypat
         assert num_recorded(torch, lambda: refused(ValueError, r"num_sms: \d+ is more than")) == 0
     finally:
         deep_gemm.set_num_sms(0)
-    for module, name in ((dense_kernel, "_kernels"), (dense_kernel, "_modules"), (gemm, "_known")):
+    for module, name in ((gemm_kernel, "_kernels"), (gemm_kernel, "_modules"), (gemm, "_known")):
         monkeypatch.setattr(module, name, {})
     assert num_recorded(torch, lambda: refused(RuntimeError, "capturing a graph, and its kernel would have to be")) == 0
     deep_gemm.fp8_gemm_nt(a, b, d)

@@ -13,7 +13,7 @@ import nvgemm
 from nvgemm import Array, reference, settings, testing
 from nvgemm.bench.suites import DENSE
 from nvgemm.choice.problem import Problem
-from nvgemm.runtime.dense_kernel import dense_kernel
+from nvgemm.runtime.gemm_kernel import gemm_kernel
 
 pytestmark = pytest.mark.gpu
 
@@ -109,7 +109,7 @@ def test_patched_is_raw_bit_for_bit(shape, rng, monkeypatch):
         d = Guarded(*shape[:2])
         nvgemm.fp8_gemm_nt(*pairs, d.view)
         results[policy] = d.bits()
-        cubin = dense_kernel(Problem(*shape, True), 0, policy, None).cubin
+        cubin = gemm_kernel(Problem(*shape, True), 0, policy, None).cubin
         changed = cubin.meta["changed_words"]
         assert (cubin.image != cubin.raw) == (changed > 0) == (policy != "asis"), policy
     for policy in POLICIES:

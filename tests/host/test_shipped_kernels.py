@@ -15,7 +15,7 @@ from nvgemm.choice.heuristic import select_config
 from nvgemm.choice.problem import Problem
 from nvgemm.runtime import nvrtc
 from nvgemm.runtime.build import Cubin
-from nvgemm.runtime.dense_kernel import build_config
+from nvgemm.runtime.gemm_kernel import build_config
 from nvgemm.runtime.sources import kernels_dir
 from nvgemm.runtime.specialize import Source, wgmma_header
 

@@ -8,7 +8,7 @@ import pytest
 
 import nvgemm
 from nvgemm.choice.problem import Problem
-from nvgemm.runtime import dense_kernel, driver, sm_limit
+from nvgemm.runtime import driver, gemm_kernel, sm_limit
 
 H100 = driver.Device(0, "H100", (9, 0), 132, 1_980_000, 50 << 20, 3_350_000_000_000, 232_448)
 
@@ -55,15 +55,15 @@ def test_a_device_is_taken_whole_or_in_part():
 
 def test_one_module_serves_every_number_of_sms(monkeypatch):
     loads = []
-    monkeypatch.setattr(dense_kernel, "_kernels", {})
-    monkeypatch.setattr(dense_kernel, "_modules", {})
-    monkeypatch.setattr(dense_kernel, "build_config", lambda config, policy: SimpleNamespace(is_new=False))
-    monkeypatch.setattr(dense_kernel, "load", lambda cubin, ordinal, shared_bytes: loads.append(ordinal))
+    monkeypatch.setattr(gemm_kernel, "_kernels", {})
+    monkeypatch.setattr(gemm_kernel, "_modules", {})
+    monkeypatch.setattr(gemm_kernel, "build_config", lambda config, policy: SimpleNamespace(is_new=False))
+    monkeypatch.setattr(gemm_kernel, "load", lambda cubin, ordinal, shared_bytes: loads.append(ordinal))
     problem = Problem(4096, 32768, 7168, True)
-    assert dense_kernel.dense_kernel(problem, 0, "asis", 130) is None
-    first = dense_kernel.load_dense_kernel(problem, 0, "asis", 130)
-    second = dense_kernel.dense_kernel(problem, 0, "asis", 128)
+    assert gemm_kernel.gemm_kernel(problem, 0, "asis", 130) is None
+    first = gemm_kernel.load_gemm_kernel(problem, 0, "asis", 130)
+    second = gemm_kernel.gemm_kernel(problem, 0, "asis", 128)
     assert second is not None
     assert (first.config, first.device.num_sms, second.device.num_sms) == (second.config, 130, 128)
-    assert dense_kernel.dense_kernel(problem, 0, "asis", 130) is first
+    assert gemm_kernel.gemm_kernel(problem, 0, "asis", 130) is first
     assert len(loads) == 1

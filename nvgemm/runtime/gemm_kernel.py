@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from ctypes import Structure, c_uint32, c_uint64, c_void_p
+from ctypes import c_uint32, c_uint64, c_void_p
 from functools import lru_cache
-from typing import NamedTuple
 
 from nvgemm.choice.config import BLOCK_K, GemmConfig
 from nvgemm.choice.heuristic import H100, H100_CLOCK, Model, select_config
-from nvgemm.choice.problem import Problem, ceil_div, k_block_stride, row_stride, sfa_strides
+from nvgemm.choice.problem import Problem, ceil_div, k_block_stride, sfa_strides
 from nvgemm.errors import CudaError, UnsupportedDeviceError
 from nvgemm.runtime import compile_hint, draws, driver, sm_limit, tensor_map
 from nvgemm.runtime.array_view import ArrayView
 from nvgemm.runtime.build import Cubin, build
+from nvgemm.runtime.groups import Groups, group_stride, tall
 from nvgemm.runtime.kernel import Arguments, Kernel, Launch, load
 
 _STRIP = (16, 64)  # rows and columns of D that a warp stores at a time
@@ -32,7 +32,7 @@ def build_config(config: GemmConfig, policy: str) -> Cubin:
     return build("fp8_gemm", config.constants(), resolve_policy(policy, config))
 
 
-class DenseKernel:
+class GemmKernel:
     """``fp8_gemm`` in one configuration on the SMs of `device`; parameters are packed once for each set of operands.
 
     ``bind(a, sfa, b, sfb, d)``, with the layout of the groups last where they have one, gives what launches on checked
@@ -57,9 +57,9 @@ class DenseKernel:
         self, a: ArrayView, sfa: ArrayView, b: ArrayView, sfb: ArrayView, d: ArrayView, layout: ArrayView | None = None
     ) -> Arguments:
         config, (m, k) = self.config, a.shape[-2:]
-        tall_a, tall_b, tall_d = _tall(a), _tall(b), _tall(d)
+        tall_a, tall_b, tall_d = tall(a), tall(b), tall(d)
         rows_a, rows_b = config.block_m // config.cluster_n, config.block_n // config.cluster_m
-        scales, scales_step = k_block_stride(sfa.shape[-2:], sfa.strides[-2:]), _group_stride(sfa)
+        scales, scales_step = k_block_stride(sfa.shape[-2:], sfa.strides[-2:]), group_stride(sfa)
         scales_rows = (sfa.shape[0] - 1) * scales_step + m if len(sfa.shape) == 3 else m
         return Arguments(
             tensor_map.matrix(a.ptr, "UINT8", tall_a.rows, k, tall_a.row_stride, (rows_a, BLOCK_K), 128),
@@ -75,49 +75,9 @@ class DenseKernel:
             Groups(
                 layout and layout.ptr,
                 draws.counter(self.device.ordinal) if config.grouping.on_device else None,
-                *(_group_stride(sfb), tall_a.step, scales_step, tall_b.step, tall_d.step),
+                *(group_stride(sfb), tall_a.step, scales_step, tall_b.step, tall_d.step),
             ),
         )
-
-
-class Groups(Structure):
-    """`Groups` of kernels_cu/grouping.cuh."""
-
-    _fields_ = (
-        ("layout", c_void_p),
-        ("draws", c_void_p),
-        ("sfb", c_uint64),
-        ("a", c_uint32),
-        ("sfa", c_uint32),
-        ("b", c_uint32),
-        ("d", c_uint32),
-    )
-
-
-class _Tall(NamedTuple):
-    """The matrices of all groups as the rows of one."""
-
-    rows: int
-    row_stride: int  # elements
-    step: int  # rows from one group to the next
-
-
-def _tall(x: ArrayView) -> _Tall:
-    if len(x.shape) == 2:
-        return _Tall(x.shape[0], row_stride(x.shape, x.strides), 0)
-    groups, rows, width = x.shape
-    if groups == 1:
-        return _Tall(rows, row_stride(x.shape[1:], x.strides[1:]), 0)
-    stride = x.strides[1] if rows > 1 else x.strides[0]
-    if not stride:  # one row, which all groups share
-        return _Tall(1, width, 0)
-    step = x.strides[0] // stride
-    return _Tall((groups - 1) * step + rows, stride, step)
-
-
-def _group_stride(x: ArrayView) -> int:
-    """Elements from one group's to the next one's; 0 where there are none."""
-    return x.strides[0] if len(x.shape) == 3 and x.shape[0] > 1 else 0
 
 
 def transposed_scales(sfa: ArrayView, ptr: int) -> ArrayView:
@@ -142,7 +102,7 @@ def model_here(num_sms: int | None) -> tuple[str, Model]:
 
 
 _modules: dict[tuple[GemmConfig, str, int], tuple[Cubin, Kernel]] = {}  # one, however many SMs it is launched on
-_kernels: dict[tuple[Problem, int, str, int | None], DenseKernel] = {}
+_kernels: dict[tuple[Problem, int, str, int | None], GemmKernel] = {}
 
 
 def _module(config: GemmConfig, policy: str, ordinal: int) -> tuple[Cubin, Kernel]:
@@ -154,18 +114,18 @@ def _module(config: GemmConfig, policy: str, ordinal: int) -> tuple[Cubin, Kerne
     return _modules[config, policy, ordinal]
 
 
-def dense_kernel(problem: Problem, ordinal: int, policy: str, num_sms: int | None) -> DenseKernel | None:
+def gemm_kernel(problem: Problem, ordinal: int, policy: str, num_sms: int | None) -> GemmKernel | None:
     """The kernel for `problem` on `num_sms` SMs, if nothing has to be built or loaded for it."""
     known = _kernels.get((problem, ordinal, policy, num_sms))
     if known is None:
         device = sm_limit.within(ordinal, num_sms)
         if (select_config(problem, model(device)), policy, ordinal) in _modules:
-            return load_dense_kernel(problem, ordinal, policy, num_sms)
+            return load_gemm_kernel(problem, ordinal, policy, num_sms)
     return known
 
 
-def load_dense_kernel(problem: Problem, ordinal: int, policy: str, num_sms: int | None) -> DenseKernel:
+def load_gemm_kernel(problem: Problem, ordinal: int, policy: str, num_sms: int | None) -> GemmKernel:
     """Choose, build and load the kernel for `problem`, each only where it has not been done before."""
     device = sm_limit.within(ordinal, num_sms)
-    kernel = DenseKernel(select_config(problem, model(device)), policy, device)
+    kernel = GemmKernel(select_config(problem, model(device)), policy, device)
     return _kernels.setdefault((problem, ordinal, policy, num_sms), kernel)

@@ -14,7 +14,7 @@ from nvgemm.errors import PerformanceWarning
 from nvgemm.runtime import driver, sm_limit, streams
 from nvgemm.runtime.allocation import refuse_capture
 from nvgemm.runtime.arrays import ArrayView, view
-from nvgemm.runtime.dense_kernel import DenseKernel, dense_kernel, load_dense_kernel, transposed_scales
+from nvgemm.runtime.gemm_kernel import GemmKernel, gemm_kernel, load_gemm_kernel, transposed_scales
 from nvgemm.runtime.kernel import Launch
 
 _MOST_POINTERS = 16  # of results that are allocated for the same operands
@@ -27,7 +27,7 @@ class Prepared(NamedTuple):
     """Checked operands, and what launches their product."""
 
     operands: Operands
-    kernel: DenseKernel | None = None  # None: a size is 0
+    kernel: GemmKernel | None = None  # None: a size is 0
     bound: Launch | None = None  # None: A's scales are transposed first, by what follows
     transpose_to: Callable[[int], None] | None = None
 
@@ -120,18 +120,18 @@ def allocating(prepared: Prepared) -> Callable[[int], Any]:
     return launch
 
 
-def ready_kernel(problem: Problem, device: int, stream: int, num_sms: int | None) -> DenseKernel:
+def ready_kernel(problem: Problem, device: int, stream: int, num_sms: int | None) -> GemmKernel:
     """The loaded kernel for `problem`; it is never built or loaded inside a capture."""
-    kernel = dense_kernel(problem, device, settings.sass, num_sms)
+    kernel = gemm_kernel(problem, device, settings.sass, num_sms)
     if kernel is None:
         with driver.context(device):
             refuse_capture(stream, "its kernel would have to be built or loaded", "call once before the capture")
-        kernel = load_dense_kernel(problem, device, settings.sass, num_sms)
+        kernel = load_gemm_kernel(problem, device, settings.sass, num_sms)
     return kernel
 
 
 def _launch_transposed(
-    kernel: DenseKernel, operands: Operands, stream: int, transpose_to: Callable[[int], None]
+    kernel: GemmKernel, operands: Operands, stream: int, transpose_to: Callable[[int], None]
 ) -> None:
     from nvgemm.runtime import memory
 
