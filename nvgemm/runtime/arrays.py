@@ -52,7 +52,7 @@ def fingerprint(objects: tuple[Any, Any, Any, Any, Any], names: Sequence[str]) -
     one_kind = type(sfa) is kind and type(b) is kind and type(sfb) is kind and (type(d) is kind or d is None)
     if one_kind and (_doors.get(kind) or _find_door(a)) is _from_cupy:
         at_a, at_sfa, at_b, at_sfb = a.data, sfa.data, b.data, sfb.data
-        # Written out, because a loop takes half as long again. Of C-contiguous arrays the shape tells the strides; to read
+        # Written out: a loop takes half as long again. Of C-contiguous arrays the shape tells the strides; to read
         # and hash the flag takes half as long as a tuple.
         # fmt: off
         inputs = (

@@ -190,7 +190,7 @@ def test_launches_on_allocated_results_are_kept_for_a_few_pointers(kernel, monke
     monkeypatch.setitem(arrays._doors, SimpleNamespace, lambda x, name: result(x.data.ptr))
     pointers = [5, 6, 5, 7, 5]
     pool = iter(pointers)
-    launch = product.allocating(dense.Prepared((*A, *B, result(5)), kernel))
+    launch = product.allocating(product.Prepared((*A, *B, result(5)), kernel))
     for _ in pointers:
         launch(3)
     assert kernel.launched == [(ptr, 3) for ptr in pointers]
