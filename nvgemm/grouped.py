@@ -14,7 +14,7 @@ from nvgemm.gemm import Known
 from nvgemm.padding import zero_padding as zero
 from nvgemm.product import admit, allocating, prepare
 from nvgemm.runtime import sm_limit, streams
-from nvgemm.runtime.arrays import fingerprint, view
+from nvgemm.runtime.arrays import fingerprint, views
 
 Pair = tuple[Any, Any]
 
@@ -86,7 +86,7 @@ def m_grouped_fp8_gemm_nt_contiguous(
         _expected(expected_m),
         checks.recipe_of(recipe),
     )
-    return _launch(grouped, (*checks.operands(a, b, d), grouped_layout), stream, num_sms, zero_padding)
+    return _launch(grouped, (a, b, d, grouped_layout), stream, num_sms, zero_padding)
 
 
 def m_grouped_fp8_gemm_nt_masked(
@@ -135,7 +135,7 @@ def m_grouped_fp8_gemm_nt_masked(
         As in `fp8_gemm_nt`.
     """
     grouped = Grouped(Grouping.MASKED, 1, alignments.positive("expected_m", expected_m), checks.recipe_of(recipe))
-    return _launch(grouped, (*checks.operands(a, b, d), masked_m), stream, num_sms)
+    return _launch(grouped, (a, b, d, masked_m), stream, num_sms)
 
 
 def m_grouped_fp8_gemm_nt_offsets(
@@ -182,7 +182,7 @@ def m_grouped_fp8_gemm_nt_offsets(
         As in `fp8_gemm_nt`.
     """
     grouped = Grouped(Grouping.OFFSETS, 1, _expected(expected_m), checks.recipe_of(recipe))
-    return _launch(grouped, (*checks.operands(a, b, d), offsets), stream, num_sms)
+    return _launch(grouped, (a, b, d, offsets), stream, num_sms)
 
 
 def batched_fp8_gemm_nt(
@@ -222,7 +222,7 @@ def batched_fp8_gemm_nt(
         As in `fp8_gemm_nt`.
     """
     grouped = Grouped(Grouping.BATCHED, recipe=checks.recipe_of(recipe))
-    return _launch(grouped, checks.operands(a, b, d), stream, num_sms)
+    return _launch(grouped, (a, b, d), stream, num_sms)
 
 
 def _expected(expected_m: int | None) -> int | None:
@@ -230,25 +230,27 @@ def _expected(expected_m: int | None) -> int | None:
 
 
 def _launch(
-    grouped: Grouped, objects: Sequence[Any], stream: Any, num_sms: int | None, zero_padding: bool = False
+    grouped: Grouped, given: Sequence[Any], stream: Any, num_sms: int | None, zero_padding: bool = False
 ) -> Any:
-    """The straight line of `nvgemm.gemm`, with the layout of the groups as one more operand."""
+    """The straight line of `nvgemm.gemm`; `given` are both pairs, D, and the layout of the groups, if any."""
     num_sms = sm_limit.limit if num_sms is None else sm_limit.check(num_sms)
-    names, d = grouped.names, objects[4]
-    operands = fingerprint(objects[:5], names)  # type: ignore[arg-type]
-    layout = None if operands is None else tuple(map(view, objects[5:], names[5:]))
-    seen = (operands, layout, grouped, zero_padding, settings.sass, num_sms)
+    (a, b, d, *layout), names = given, grouped.names
+    fields = fingerprint(a, b, d)
+    if fields is None and d is not None:
+        fields = views(checks.operands(a, b, d), names[:5])
+    seen = (fields, *views(layout, names[5:]), grouped, zero_padding, settings.sass, num_sms)
     known = _known.get(seen)
     if known is not None:
         launch, current = known
         made = launch(current() if stream is None else streams.handle(stream))
         return made if d is None else d
-    problem, views, handle, result = admit(objects, grouped.check, stream, num_sms, names)
-    prepared = prepare(problem, views, handle, num_sms, stacklevel=4)
+    objects = (*checks.operands(a, b, d), *layout)
+    problem, operands, handle, result = admit(objects, grouped.check, stream, num_sms, names)
+    prepared = prepare(problem, operands, handle, num_sms, stacklevel=4)
     if zero_padding:
-        zero(problem, views[5], views[4], handle)
+        zero(problem, operands[5], operands[4], handle)
     prepared.launch(handle)
-    if prepared.bound is not None and operands is not None and not zero_padding:
+    if prepared.bound is not None and fields is not None and not zero_padding:
         if len(_known) >= _MAX_KNOWN:
             _known.clear()
         launch = allocating(prepared) if d is None else prepared.bound

@@ -41,32 +41,44 @@ def view(x: Any, name: str) -> ArrayView:
     return door(x, name)
 
 
-def fingerprint(objects: tuple[Any, Any, Any, Any, Any], names: Sequence[str]) -> tuple[Any, ...] | None:
-    """What `view` reads of CuPy arrays, unprocessed, in less than half its time; of others their views.
+def fingerprint(a: Any, b: Any, d: Any) -> tuple[Any, ...] | None:
+    """What `view` reads of two pairs of CuPy arrays and of `d`, unprocessed, in less than half its time.
 
-    Equal fingerprints have equal views. The last object can be None, a result that is to be allocated; then there is no
-    fingerprint but of CuPy arrays. `names` are what the caller calls them, for error messages.
+    Equal fingerprints have equal views. `d` can be None, a result that is to be allocated. None where any of them is
+    something else.
     """
-    a, sfa, b, sfb, d = objects
-    kind = type(a)
-    one_kind = type(sfa) is kind and type(b) is kind and type(sfb) is kind and (type(d) is kind or d is None)
-    if one_kind and (_doors.get(kind) or _find_door(a)) is _from_cupy:
-        at_a, at_sfa, at_b, at_sfb = a.data, sfa.data, b.data, sfb.data
-        # Written out: a loop takes half as long again. Of C-contiguous arrays the shape tells the strides; to read
-        # and hash the flag takes half as long as a tuple.
-        # fmt: off
-        inputs = (
-            at_a.ptr, at_a.device_id, a.shape, a._c_contiguous or a.strides, a.dtype,
-            at_sfa.ptr, at_sfa.device_id, sfa.shape, sfa._c_contiguous or sfa.strides, sfa.dtype,
-            at_b.ptr, at_b.device_id, b.shape, b._c_contiguous or b.strides, b.dtype,
-            at_sfb.ptr, at_sfb.device_id, sfb.shape, sfb._c_contiguous or sfb.strides, sfb.dtype,
-        )
-        if d is None:
-            return inputs
-        at_d = d.data
-        return (inputs, at_d.ptr, at_d.device_id, d.shape, d._c_contiguous or d.strides, d.dtype)
-        # fmt: on
-    return None if d is None else tuple(map(view, objects, names))
+    if not (isinstance(a, tuple) and isinstance(b, tuple) and len(a) == 2 == len(b)):
+        return None
+    (x, sfa), (y, sfb) = a, b
+    kind = type(x)
+    if (
+        type(sfa) is not kind
+        or type(y) is not kind
+        or type(sfb) is not kind
+        or (_doors.get(kind) or _find_door(x)) is not _from_cupy
+        or (d is not None and type(d) is not kind)
+    ):
+        return None
+    at_x, at_sfa, at_y, at_sfb = x.data, sfa.data, y.data, sfb.data
+    # Written out: a loop takes half as long again. Of C-contiguous arrays the shape tells the strides; to read
+    # and hash the flag takes half as long as a tuple.
+    # fmt: off
+    inputs = (
+        at_x.ptr, at_x.device_id, x.shape, x._c_contiguous or x.strides, x.dtype,
+        at_sfa.ptr, at_sfa.device_id, sfa.shape, sfa._c_contiguous or sfa.strides, sfa.dtype,
+        at_y.ptr, at_y.device_id, y.shape, y._c_contiguous or y.strides, y.dtype,
+        at_sfb.ptr, at_sfb.device_id, sfb.shape, sfb._c_contiguous or sfb.strides, sfb.dtype,
+    )
+    if d is None:
+        return inputs
+    at_d = d.data
+    return (inputs, at_d.ptr, at_d.device_id, d.shape, d._c_contiguous or d.strides, d.dtype)
+    # fmt: on
+
+
+def views(objects: Sequence[Any], names: Sequence[str]) -> tuple[ArrayView | None, ...]:
+    """`view` of each, None of None."""
+    return tuple(None if x is None else view(x, name) for x, name in zip(objects, names, strict=True))
 
 
 def _find_door(x: Any) -> Callable[[Any, str], ArrayView]:

@@ -110,16 +110,19 @@ def test_a_cupy_array_is_known_by_all_that_its_view_reads():
 
     def fingerprint(*some):
         """Of these, and of as many equal arrays as make five operands."""
-        return arrays.fingerprint((*some, *(array(3 << 20) for _ in range(5 - len(some)))), NAMES)
+        x, sfa, y, sfb, d = (*some, *(array(3 << 20) for _ in range(5 - len(some))))
+        return arrays.fingerprint((x, sfa), (y, sfb), d)
 
     for place in range(5):
         before = [array(3 << 20) for _ in range(place)]
         seen = [fingerprint(*before, x) for x in (array(), *others)]
         assert len(set(seen)) == len({arrays.view(x, "a") for x in (array(), *others)}) == 1 + len(others)
         assert fingerprint(*before, array()) == seen[0]
-        mixed = fingerprint(*before, A[0])
-        assert mixed[place] == A[0]
-        assert mixed == tuple(arrays.view(x, "a") for x in (*before, A[0], *[array(3 << 20)] * (4 - place)))
+        assert fingerprint(*before, A[0]) is None
+    pair = array(), array()
+    assert arrays.fingerprint(pair, pair, None) is not None
+    for a, b in ((pair[0], pair), (pair, list(pair)), ((*pair, *pair), pair), ((array(), None), pair)):
+        assert arrays.fingerprint(a, b, None) is None
 
 
 @pytest.mark.parametrize("others", ["cupy", "proxies"])
@@ -138,8 +141,9 @@ def test_what_only_looks_like_a_cupy_array_is_known_by_its_view(monkeypatch, oth
     for stream in (5, 7):
         memory = cupy.cuda.MemoryPointer(cupy.cuda.UnownedMemory(1 << 20, 1 << 16, None, 0), 0)
         rest = [Proxy(1) if others == "proxies" else cupy.ndarray((64, 16), "float32", memory) for _ in range(4)]
-        seen = arrays.fingerprint((Proxy(stream), *rest), NAMES)
-        assert seen[0].stream == stream
+        operands = (Proxy(stream), *rest)
+        assert arrays.fingerprint(operands[:2], operands[2:4], operands[4]) is None
+        assert arrays.views(operands, NAMES)[0].stream == stream
 
 
 def test_a_host_array_is_refused_by_name():
