@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import sys
 import time
 import warnings
@@ -86,8 +85,9 @@ def _preferred_compiler() -> str | None:
 
 
 def _key(source: Source, policy: str) -> str:
-    parts = [source.files, nvrtc.OPTIONS, policy, PATCHER_VERSION]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+    texts = (part for file in source.files.items() for part in file)
+    parts = "\0".join((*texts, *nvrtc.OPTIONS, policy, str(PATCHER_VERSION)))
+    return hashlib.sha256(parts.encode()).hexdigest()[:32]
 
 
 def _compile(source: Source, key: str, constants: dict[str, int], policy: str) -> Entry:

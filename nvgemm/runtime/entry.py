@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NamedTuple
 
 META = "meta.json"
@@ -73,7 +73,7 @@ def stored(path: Path | None, files: Mapping[str, bytes], meta: Mapping[str, Any
 
 
 def _is_inside(file: str) -> bool:
-    return not file.startswith("/") and ".." not in PurePosixPath(file).parts
+    return not file.startswith("/") and ".." not in file.split("/")
 
 
 def _settle(temporary: Path, place: Path) -> Entry | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
@@ -36,25 +37,28 @@ def specialize(kernel: str, constants: Mapping[str, int]) -> Source:
     generated = {"config.cuh": config_header(constants)}
     if "WGMMA_N" in constants:
         generated["wgmma_mma.cuh"] = wgmma_header(constants["WGMMA_N"])
-    folder, files = kernels_dir(), dict[str, str]()
+    folder, files = str(kernels_dir()), dict[str, str]()
     pending = [f"{kernel}.cu"]
     while pending:
         name = pending.pop()
         if name in files:
             continue
-        files[name] = generated.get(name) or _read(folder / name)
-        pending.extend(_INCLUDE.findall(files[name]))
+        made = generated.get(name)
+        files[name], includes = _read(f"{folder}/{name}") if made is None else (made, _INCLUDE.findall(made))
+        pending.extend(includes)
     return Source(kernel, dict(sorted(files.items())))
 
 
-def _read(path: Path) -> str:
-    return _read_once(path, path.stat().st_mtime_ns)
+def _read(path: str) -> tuple[str, list[str]]:
+    """Text of a source, and what it includes."""
+    return _read_once(path, os.stat(path).st_mtime_ns)
 
 
 @lru_cache(maxsize=256)
-def _read_once(path: Path, changed: int) -> str:
+def _read_once(path: str, changed: int) -> tuple[str, list[str]]:
     """`changed`, the time of the last change, makes an edited source count as another one."""
-    return path.read_text()
+    text = Path(path).read_text()
+    return text, _INCLUDE.findall(text)
 
 
 def config_header(constants: Mapping[str, int]) -> str:
@@ -71,6 +75,7 @@ def _literal(value: int) -> str:
     return str(value).lower() if isinstance(value, bool) else f"{value}u"
 
 
+@lru_cache(maxsize=64)
 def wgmma_header(wgmma_n: int) -> str:
     """The wrappers that name every accumulator: `wgmma.mma_async` m64n`wgmma_n`k32, E4M3 into FP32, and its wait."""
     count = wgmma_n // 2
