@@ -36,6 +36,13 @@ __device__ __forceinline__ void cp_async_bulk_tensor_2d_store(const TensorMap& m
                  : "memory");
 }
 
+// Shared to global without a tensor map: both addresses and `bytes` are multiples of 16.
+__device__ __forceinline__ void cp_async_bulk_store(void* target, const void* source, uint32_t bytes) {
+    asm volatile("cp.async.bulk.global.shared::cta.bulk_group [%0], [%1], %2;" ::"l"(target),
+                 "r"(shared_address(source)), "r"(bytes)
+                 : "memory");
+}
+
 __device__ __forceinline__ void cp_async_bulk_commit_group() { asm volatile("cp.async.bulk.commit_group;"); }
 
 // Until at most N of this thread's newest groups still read shared memory.

@@ -9,15 +9,22 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from nvgemm import settings
-from nvgemm.bench.suites import DENSE
+from nvgemm.bench.shapes import GroupedShape
+from nvgemm.bench.suites import DENSE, SUITES
 from nvgemm.choice.config import GemmConfig
 from nvgemm.choice.heuristic import select_config
-from nvgemm.choice.problem import Problem
+from nvgemm.choice.problem import Grouping, Problem
 from nvgemm.runtime import nvrtc
 from nvgemm.runtime.build import Cubin
 from nvgemm.runtime.gemm_kernel import build_config
 from nvgemm.runtime.sources import kernels_dir
 from nvgemm.runtime.specialize import Source, wgmma_header
+
+
+def grouped(grouping: Grouping, shape: GroupedShape) -> Problem:
+    alignment = 128 if grouping is Grouping.CONTIGUOUS else 1
+    return Problem(shape.max_m or shape.m, shape.n, shape.k, True, grouping, shape.groups, alignment, shape.rows)
+
 
 OTHERS = [
     (1, 8, 16), (1, 4096, 4096), (3, 1000, 2000), (16, 136, 7168), (33, 24, 400), (64, 64, 64), (65, 200, 1936),
@@ -25,13 +32,25 @@ OTHERS = [
     (300, 2056, 528), (333, 4608, 7168), (512, 11008, 4096), (768, 28672, 8192), (1000, 1000, 1008), (1536, 3072, 1536),
     (3000, 14336, 4096), (16384, 1024, 8192),
 ]  # fmt: skip
+GROUPS = [
+    *(grouped(Grouping.CONTIGUOUS, shape) for shape in SUITES["contiguous"].shapes),
+    *(grouped(Grouping.MASKED, shape) for shape in SUITES["masked"].shapes),
+    *(grouped(Grouping.OFFSETS, shape) for shape in SUITES["offsets"].shapes),
+    *(
+        Problem(3000, 2056, 528, True, grouping, 33, 32, rows)
+        for grouping in Grouping
+        if grouping
+        for rows in (5, 100, 400)
+    ),
+]
 REGISTER_FILE = 65536  # of an SM, 32-bit; a warp gets registers in units of 8 for each thread
 
 
 @pytest.fixture(scope="module")
 def shipped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[GemmConfig, Cubin]]:
     """The cubin of each configuration, compiled by two threads: NVRTC runs outside the GIL."""
-    configs = list(dict.fromkeys(select_config(Problem(*shape, True)) for shape in DENSE + OTHERS))
+    problems = [*(Problem(*shape, True) for shape in DENSE + OTHERS), *GROUPS]
+    configs = list(dict.fromkeys(select_config(problem) for problem in problems))
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(2) as pool:
         patch.setattr(settings, "cache_dir", str(tmp_path_factory.mktemp("cache")))
         cubins = pool.map(lambda config: build_config(config, "tuned"), configs)
