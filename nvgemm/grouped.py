@@ -7,7 +7,7 @@ from typing import Any
 
 from nvgemm import settings
 from nvgemm.choice import alignment as alignments
-from nvgemm.choice import checks
+from nvgemm.choice import checks, rules
 from nvgemm.choice.grouped_checks import Grouped
 from nvgemm.choice.problem import Grouping
 from nvgemm.gemm import Known
@@ -134,7 +134,7 @@ def m_grouped_fp8_gemm_nt_masked(
     UnsupportedDeviceError, CompileError, DriverTooOldError, CudaError, RuntimeError
         As in `fp8_gemm_nt`.
     """
-    grouped = Grouped(Grouping.MASKED, 1, alignments.positive("expected_m", expected_m), checks.recipe_of(recipe))
+    grouped = Grouped(Grouping.MASKED, 1, rules.positive("expected_m", expected_m), checks.recipe_of(recipe))
     return _launch(grouped, (a, b, d, masked_m), stream, num_sms)
 
 
@@ -226,7 +226,7 @@ def batched_fp8_gemm_nt(
 
 
 def _expected(expected_m: int | None) -> int | None:
-    return expected_m if expected_m is None else alignments.positive("expected_m", expected_m)
+    return expected_m if expected_m is None else rules.positive("expected_m", expected_m)
 
 
 def _launch(

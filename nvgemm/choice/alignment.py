@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import operator
+from nvgemm.choice import rules
 
 LEGAL = (32, 64, 128)
 _alignment = 128
@@ -56,24 +56,13 @@ def get_theoretical_mk_alignment_for_contiguous_layout(expected_m: int | None = 
     """
     if expected_m is None:
         return LEGAL[-1]
-    rows = positive("expected_m", expected_m)
+    rows = rules.positive("expected_m", expected_m)
     return next((alignment for alignment in LEGAL if rows <= alignment), LEGAL[-1])
 
 
 def check(alignment: object) -> int:
     """`alignment` as an int, if groups may begin at its multiples."""
-    rows = positive("alignment", alignment)
+    rows = rules.positive("alignment", alignment)
     if rows not in LEGAL:
         raise ValueError(f"alignment: expected {', '.join(map(str, LEGAL[:-1]))} or {LEGAL[-1]} rows, got {rows}")
     return rows
-
-
-def positive(name: str, value: object) -> int:
-    """`value` as an int, if it counts something."""
-    try:
-        count = operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
-        raise TypeError(f"{name}: expected an int, got {value!r}") from None
-    if isinstance(value, bool) or count < 1:
-        raise ValueError(f"{name}: expected 1 or more, got {value!r}")
-    return count

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+
 from nvgemm.choice.problem import GRANULARITY, TMA_BYTES, ceil_div
 
 Layout = tuple[tuple[int, ...], tuple[int, ...], str]  # shape, strides in elements, dtype: what does not need a pointer
@@ -12,6 +14,17 @@ ITEMSIZE = {"float8_e4m3fn": 1, "uint8": 1, "bfloat16": 2, "uint16": 2, "float16
 MAX_DIM = 2**31  # coordinates of a tensor map are signed 32-bit integers
 MAX_PITCH = 2**40  # cuTensorMapEncodeTiled: strides below 2^40 bytes
 _MOST_SCALE_BYTES = 4 << 32  # the kernel counts the elements of B's scales in 32 bits
+
+
+def positive(name: str, value: object) -> int:
+    """`value` as an int, if it counts something."""
+    try:
+        count = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"{name}: expected an int, got {value!r}") from None
+    if isinstance(value, bool) or count < 1:
+        raise ValueError(f"{name}: expected 1 or more, got {value!r}")
+    return count
 
 
 def dtype(name: str, got: str, allowed: tuple[str, ...]) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import operator
-
+from nvgemm.choice import rules
 from nvgemm.runtime import driver
 
 limit: int | None = None  # for calls that name none; None: all SMs of the device
@@ -39,13 +38,7 @@ def get_num_sms() -> int:
 
 def check(num_sms: object) -> int:
     """`num_sms` as an int, if it is a number of SMs at all."""
-    try:
-        count = operator.index(num_sms)  # type: ignore[arg-type]
-    except TypeError:
-        raise TypeError(f"num_sms: expected an int or None, got {num_sms!r}") from None
-    if isinstance(num_sms, bool) or count < 1:
-        raise ValueError(f"num_sms: expected 1 or more, got {num_sms!r}")
-    return count
+    return rules.positive("num_sms", num_sms)
 
 
 def within(ordinal: int, num_sms: int | None) -> driver.Device:

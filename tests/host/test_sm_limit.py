@@ -35,7 +35,7 @@ def test_what_is_set_is_read_and_given_back():
         (0, ValueError, "1 or more, got 0"),
         (-2, ValueError, "got -2"),
         (True, ValueError, "got True"),
-        (1.5, TypeError, "expected an int or None, got 1.5"),
+        (1.5, TypeError, "expected an int, got 1.5"),
         ("8", TypeError, "got '8'"),
     ],
 )
