@@ -47,9 +47,10 @@ def fingerprint(a: Any, b: Any, d: Any) -> tuple[Any, ...] | None:
     Equal fingerprints have equal views. `d` can be None, a result that is to be allocated. None where any of them is
     something else.
     """
-    if not (isinstance(a, tuple) and isinstance(b, tuple) and len(a) == 2 == len(b)):
+    try:
+        (x, sfa), (y, sfb) = a, b
+    except (TypeError, ValueError):  # no pairs; the checks will say so
         return None
-    (x, sfa), (y, sfb) = a, b
     kind = type(x)
     if (
         type(sfa) is not kind

@@ -121,7 +121,8 @@ def test_a_cupy_array_is_known_by_all_that_its_view_reads():
         assert fingerprint(*before, A[0]) is None
     pair = array(), array()
     assert arrays.fingerprint(pair, pair, None) is not None
-    for a, b in ((pair[0], pair), (pair, list(pair)), ((*pair, *pair), pair), ((array(), None), pair)):
+    assert arrays.fingerprint(list(pair), pair, None) == arrays.fingerprint(pair, pair, None)
+    for a, b in ((pair[0], pair), (pair, 5), ((*pair, *pair), pair), ((array(), None), pair)):
         assert arrays.fingerprint(a, b, None) is None
 
 
