@@ -19,7 +19,7 @@ def differing(a, b):
 
     got = unpromoted(a, b)
     with ThreadPoolExecutor() as pool:  # NumPy works outside the GIL
-        parts = pool.map(lambda rows: reference.tensor_core_accumulate(rows, b), np.array_split(a, 16))
+        parts = pool.map(lambda rows: reference.tensor_core_accumulate(rows, b), np.array_split(a, 8))
     expected = np.concatenate(list(parts))
     wrong = got.view(np.uint32) != expected.view(np.uint32)
     return wrong & ~(np.isnan(got) & np.isnan(expected))
