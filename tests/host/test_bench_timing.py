@@ -179,8 +179,9 @@ def test_a_first_call_is_timed_in_a_process_that_has_no_nvgemm(tmp_path, monkeyp
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("NVGEMM_COMPILE", "never")
     monkeypatch.setenv("NVGEMM_BUNDLE_DIR", "elsewhere")
-    child = first_call._in_process("process", "folder")
+    folder = str(tmp_path / "folder")
+    child = first_call._in_process("process", folder)
     assert not {"nvgemm", "numpy"} & set(child["modules"])
     assert str(Path(first_call.__file__).parent) not in child["path"]  # `import table` would find ours
-    expected = {"NVGEMM_CACHE_DIR": "folder", "NVGEMM_BUNDLE_DIR": "", "NVGEMM_COMPILE": "auto"}
+    expected = {"NVGEMM_CACHE_DIR": folder, "NVGEMM_BUNDLE_DIR": "", "NVGEMM_COMPILE": "auto"}
     assert expected.items() <= child["settings"].items()
