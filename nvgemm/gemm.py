@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from nvgemm import settings
@@ -10,18 +10,15 @@ from nvgemm.choice import checks
 from nvgemm.choice.heuristic import select_config
 from nvgemm.choice.pointers import NAMES
 from nvgemm.choice.problem import Problem
-from nvgemm.product import Prepared, admit, allocating, dense, prepare
+from nvgemm.product import Prepared, admit, dense, prepare
+from nvgemm.remembered import Known, remember
 from nvgemm.runtime import sm_limit, streams
 from nvgemm.runtime.arrays import fingerprint, views
 from nvgemm.runtime.build import Cubin
 from nvgemm.runtime.gemm_kernel import build_config, model_here
 
-# What launches, giving D where it allocates one, and what tells the stream where none is given.
-Known = tuple[Callable[[int], Any], Callable[[], int]]
-
 # Calls whose operands passed every check before, by their fingerprints.
 _known: dict[tuple[object, ...], Known] = {}
-_MAX_KNOWN = 4096
 
 
 def fp8_gemm_nt(
@@ -87,11 +84,8 @@ def fp8_gemm_nt(
         made = launch(current() if stream is None else streams.handle(stream))
         return made if d is None else d
     prepared, result = _launch(checks.operands(a, b, d), recipe, stream, num_sms)
-    if prepared.bound is not None and fields is not None:
-        if len(_known) >= _MAX_KNOWN:
-            _known.clear()
-        launch = allocating(prepared) if d is None else prepared.bound
-        _known[seen] = launch, streams.current(prepared.operands)
+    if fields is not None:
+        remember(_known, seen, prepared, d)
     return result
 
 

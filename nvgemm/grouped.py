@@ -10,9 +10,9 @@ from nvgemm.choice import alignment as alignments
 from nvgemm.choice import checks, rules
 from nvgemm.choice.grouped_checks import Grouped
 from nvgemm.choice.problem import Grouping
-from nvgemm.gemm import Known
 from nvgemm.padding import zero_padding as zero
-from nvgemm.product import admit, allocating, prepare
+from nvgemm.product import admit, prepare
+from nvgemm.remembered import Known, remember
 from nvgemm.runtime import sm_limit, streams
 from nvgemm.runtime.arrays import fingerprint, views
 
@@ -20,7 +20,6 @@ Pair = tuple[Any, Any]
 
 # Calls whose operands passed every check before, by their fingerprints.
 _known: dict[tuple[object, ...], Known] = {}
-_MAX_KNOWN = 4096
 
 
 def m_grouped_fp8_gemm_nt_contiguous(
@@ -250,9 +249,6 @@ def _launch(
     if zero_padding:
         zero(problem, operands[5], operands[4], handle)
     prepared.launch(handle)
-    if prepared.bound is not None and fields is not None and not zero_padding:
-        if len(_known) >= _MAX_KNOWN:
-            _known.clear()
-        launch = allocating(prepared) if d is None else prepared.bound
-        _known[seen] = launch, streams.current(prepared.operands)
+    if fields is not None and not zero_padding:
+        remember(_known, seen, prepared, d)
     return result

@@ -17,8 +17,6 @@ from nvgemm.runtime.arrays import ArrayView, view
 from nvgemm.runtime.gemm_kernel import GemmKernel, gemm_kernel, load_gemm_kernel, transposed_scales
 from nvgemm.runtime.kernel import Launch
 
-_MOST_POINTERS = 16  # of results that are allocated for the same operands
-
 Operands = tuple[ArrayView, ...]  # A, its scales, B, its scales, D, and the layout of the groups where there is one
 Check = Callable[[Sequence[ArrayView | None]], Problem]  # refuses operands, or tells the problem that they pose
 
@@ -94,30 +92,6 @@ def prepare(problem: Problem, operands: Operands, stream: int, num_sms: int | No
         stacklevel,
     )
     return Prepared(operands, kernel, None, transpose(sfa, stream))
-
-
-def allocating(prepared: Prepared) -> Callable[[int], Any]:
-    """What allocates D as for `prepared`, from CuPy, and launches on it; the result is returned.
-
-    A pool gives the same few pointers again and again, so what launches on each is kept.
-    """
-    from nvgemm.runtime import memory
-
-    a, sfa, b, sfb, first, *layout = prepared.operands
-    assert prepared.kernel is not None
-    bind, launches = prepared.kernel.bind, dict[int, Launch]()
-
-    def launch(stream: int) -> Any:
-        d = memory.empty(None, a, first.shape, first.dtype, stream)
-        bound = launches.get(d.data.ptr)
-        if bound is None:
-            if len(launches) >= _MOST_POINTERS:
-                launches.clear()
-            bound = launches[d.data.ptr] = bind(a, sfa, b, sfb, view(d, "d"), *layout)
-        bound(stream)
-        return d
-
-    return launch
 
 
 def ready_kernel(problem: Problem, device: int, stream: int, num_sms: int | None) -> GemmKernel:

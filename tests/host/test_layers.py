@@ -17,7 +17,8 @@ LAYERS = [  # from the ground up; a folder's name stands for all its files
     {"sass"},
     {"choice"},
     {"runtime"},
-    {"gemm", "explain", "grouped", "moe", "padding", "prepared", "product", "quantize", "reference", "testing"},
+    {"product", "remembered", "gemm", "grouped", "prepared", "explain"}
+    | {"moe", "padding", "quantize", "reference", "testing"},
     {"__init__", "__main__", "cli", "commands", "info", "demo", "tune", "deep_gemm", "bench"},
 ]
 FRAMEWORKS = {"torch", "cupy"}

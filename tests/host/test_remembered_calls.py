@@ -8,7 +8,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from nvgemm import PerformanceWarning, gemm, prepared, product, quantize
+from nvgemm import PerformanceWarning, gemm, prepared, product, quantize, remembered
 from nvgemm.choice.heuristic import select_config
 from nvgemm.choice.pointers import NAMES
 from nvgemm.choice.problem import Problem
@@ -190,12 +190,12 @@ def test_an_allocated_result_of_cupy_is_checked_and_bound_once_for_each_pointer(
 
 
 def test_launches_on_allocated_results_are_kept_for_a_few_pointers(kernel, monkeypatch):
-    monkeypatch.setattr(product, "_MOST_POINTERS", 2)
+    monkeypatch.setattr(remembered, "_MOST_POINTERS", 2)
     monkeypatch.setattr(memory, "empty", lambda *_: SimpleNamespace(data=SimpleNamespace(ptr=next(pool))))
     monkeypatch.setitem(arrays._doors, SimpleNamespace, lambda x, name: result(x.data.ptr))
     pointers = [5, 6, 5, 7, 5]
     pool = iter(pointers)
-    launch = product.allocating(product.Prepared((*A, *B, result(5)), kernel))
+    launch = remembered.allocating(product.Prepared((*A, *B, result(5)), kernel))
     for _ in pointers:
         launch(3)
     assert kernel.launched == [(ptr, 3) for ptr in pointers]
