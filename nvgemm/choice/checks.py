@@ -106,15 +106,11 @@ def dense_layout(
     if recipe != RECIPE_1D2D:
         raise ValueError(f"recipe: {RECIPE_1D2D} is what fp8_gemm_nt computes, got {recipe}")
     for name, data, scales in (("a", a, sfa), ("b", b, sfb)):
-        if data[2] == "float32" and scales[2] in rules.FP8:
-            raise TypeError(f"{name}: the pair is swapped, expected (data, scales), got ({data[2]}, {scales[2]})")
-        rules.dtype(name, data[2], rules.FP8)
+        rules.quantised(name, data, scales)
         rules.rank(name, data[0], "[M, K]" if name == "a" else "[N, K]")
-    (m, k), (n, k_of_b) = a[0], b[0]
-    if k != k_of_b:
-        raise ValueError(f"a and b: K must be the same, got K={k} in a {a[0]} and K={k_of_b} in b {b[0]}")
-    if n % 8:
-        raise ValueError(f"b: N must be a multiple of 8, got N={n}; pad b with rows of zeros")
+    (m, k), n = a[0], b[0][0]
+    rules.same_k(a[0], b[0])
+    rules.columns(n)
     if k % 16:
         raise ValueError(f"a and b: K must be a multiple of 16, got K={k}; pad both with zeros")
     rules.rows("a", a, "K")

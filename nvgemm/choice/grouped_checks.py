@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from nvgemm.choice import rules
 from nvgemm.choice.checks import RECIPE_1D2D
-from nvgemm.choice.pointers import grouped_pointers
+from nvgemm.choice.pointers import NAMES, grouped_pointers
 from nvgemm.choice.problem import Grouping, Problem, View, ceil_div
 from nvgemm.choice.rules import Layout
 
@@ -31,8 +31,7 @@ class Grouped(NamedTuple):
     @property
     def names(self) -> tuple[str, ...]:
         """What the caller calls the operands, in order."""
-        names = ("a", "a scales", "b", "b scales", "d")
-        return (*names, LAYOUT_NAMES[self.grouping]) if self.grouping in LAYOUT_NAMES else names
+        return (*NAMES, LAYOUT_NAMES[self.grouping]) if self.grouping in LAYOUT_NAMES else NAMES
 
     def check(self, views: Sequence[View | None]) -> Problem:
         """Check the operands, in the order of `names`; D is None where it will be allocated.
@@ -59,14 +58,11 @@ class Grouped(NamedTuple):
             raise ValueError(f"recipe: {RECIPE_1D2D} is what grouped products compute, got {self.recipe}")
         rank = 3 if self.grouping.own_rows else 2
         for name, data, scales in (("a", a, sfa), ("b", b, sfb)):
-            if data[2] == "float32" and scales[2] in rules.FP8:
-                raise TypeError(f"{name}: the pair is swapped, expected (data, scales), got ({data[2]}, {scales[2]})")
-            rules.dtype(name, data[2], rules.FP8)
+            rules.quantised(name, data, scales)
         _rank("a", a[0], rank, "[G, M, K]" if rank == 3 else "[M, K]")
         _rank("b", b[0], 3, "[G, N, K]")
         (m, k), (groups, n, _) = a[0][-2:], b[0]
-        if k != b[0][2]:
-            raise ValueError(f"a and b: K must be the same, got K={k} in a {a[0]} and K={b[0][2]} in b {b[0]}")
+        rules.same_k(a[0], b[0])
         if rank == 3 and a[0][0] != groups:
             raise ValueError(f"a and b: G must be the same, got G={a[0][0]} in a {a[0]} and G={groups} in b {b[0]}")
         _sizes(groups, n, k)
@@ -95,8 +91,7 @@ def _rank(name: str, shape: tuple[int, ...], rank: int, axes: str) -> None:
 def _sizes(groups: int, n: int, k: int) -> None:
     if groups > MAX_GROUPS:
         raise ValueError(f"b: at most {MAX_GROUPS} groups, got {groups}")
-    if n % 8:
-        raise ValueError(f"b: N must be a multiple of 8, got N={n}; pad b with rows of zeros")
+    rules.columns(n)
     if k % 16 or not k:
         raise ValueError(f"a and b: K must be a positive multiple of 16, got K={k}; pad both with zeros")
 

@@ -16,12 +16,17 @@ MAX_PITCH = 2**40  # cuTensorMapEncodeTiled: strides below 2^40 bytes
 _MOST_SCALE_BYTES = 4 << 32  # the kernel counts the elements of B's scales in 32 bits
 
 
-def positive(name: str, value: object) -> int:
-    """`value` as an int, if it counts something."""
+def integer(name: str, value: object) -> int:
+    """`value` as an int, if it is one."""
     try:
-        count = operator.index(value)  # type: ignore[arg-type]
+        return operator.index(value)  # type: ignore[arg-type]
     except TypeError:
         raise TypeError(f"{name}: expected an int, got {value!r}") from None
+
+
+def positive(name: str, value: object) -> int:
+    """`value` as an int, if it counts something."""
+    count = integer(name, value)
     if isinstance(value, bool) or count < 1:
         raise ValueError(f"{name}: expected 1 or more, got {value!r}")
     return count
@@ -39,6 +44,25 @@ def dtype(name: str, got: str, allowed: tuple[str, ...]) -> None:
     elif allowed == FP8 and got in ("float16", "bfloat16", "float32", "float64"):
         hint = "; quantise it first with nvgemm.per_token_cast_to_fp8 or nvgemm.per_block_cast_to_fp8"
     raise TypeError(f"{name}: expected {' or '.join(allowed)}, got {got}{hint}")
+
+
+def quantised(name: str, data: Layout, scales: Layout) -> None:
+    """Refuse a pair whose data is no FP8, and one that is the other way round."""
+    if data[2] == "float32" and scales[2] in FP8:
+        raise TypeError(f"{name}: the pair is swapped, expected (data, scales), got ({data[2]}, {scales[2]})")
+    dtype(name, data[2], FP8)
+
+
+def same_k(a: tuple[int, ...], b: tuple[int, ...]) -> None:
+    """Refuse operands of these shapes whose last axes differ."""
+    if a[-1] != b[-1]:
+        raise ValueError(f"a and b: K must be the same, got K={a[-1]} in a {a} and K={b[-1]} in b {b}")
+
+
+def columns(n: int) -> None:
+    """Refuse rows of D that do not end on 16-byte units."""
+    if n % 8:
+        raise ValueError(f"b: N must be a multiple of 8, got N={n}; pad b with rows of zeros")
 
 
 def rank(name: str, shape: tuple[int, ...], axes: str) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import operator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from nvgemm.choice import rules
+from nvgemm.choice.alignment import get_mk_alignment_for_contiguous_layout
 from nvgemm.choice.problem import align
 
 KINDS = ("offsets", "contiguous", "masked")  # LAYOUT in kernels_cu/route.cuh is the index
@@ -48,7 +49,7 @@ def capacity(
 ) -> Capacity:
     """Check the arguments of `route` for expert ids of `shape`, and count the rows."""
     slots = _slots(shape)
-    num_experts = _integer("num_experts", num_experts)
+    num_experts = rules.integer("num_experts", num_experts)
     if not 1 <= num_experts <= MAX_EXPERTS:
         raise ValueError(f"num_experts: expected 1 to {MAX_EXPERTS}, got {num_experts}")
     if layout not in KINDS:
@@ -82,10 +83,8 @@ def _slots(shape: tuple[int, ...]) -> int:
 
 def _alignment(alignment: int | None) -> int:
     if alignment is None:
-        from nvgemm.choice.alignment import get_mk_alignment_for_contiguous_layout
-
         return get_mk_alignment_for_contiguous_layout()
-    alignment = _integer("alignment", alignment)
+    alignment = rules.integer("alignment", alignment)
     if alignment < 1 or alignment & (alignment - 1):
         raise ValueError(f"alignment: expected a power of two such as 128, got {alignment}")
     return alignment
@@ -94,14 +93,7 @@ def _alignment(alignment: int | None) -> int:
 def _max_m(max_m: int | None) -> int:
     if max_m is None:
         raise ValueError("max_m: layout='masked' needs it, the rows of each expert")
-    max_m = _integer("max_m", max_m)
+    max_m = rules.integer("max_m", max_m)
     if max_m < 1:
         raise ValueError(f"max_m: expected at least 1 row for each expert, got {max_m}")
     return max_m
-
-
-def _integer(name: str, value: Any) -> int:
-    try:
-        return operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name}: expected an int, got {value!r}") from None
