@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Iterable, Sequence
 
 from nvgemm.choice.problem import TMA_BYTES, View
 from nvgemm.choice.rules import ITEMSIZE, extent
@@ -16,19 +15,19 @@ def dense_pointers(a: View, sfa: View, b: View, sfb: View, d: View | None, exten
     """Part of `checks.dense` that needs the pointers: alignment, devices, and where `d` lies."""
     pa, psfa, pb, psfb = a.ptr, sfa.ptr, b.ptr, sfb.ptr
     if (pa | pb) & 15 or (psfa | psfb) & 3 or not (pa and psfa and pb and psfb):
-        _check_alignment((a, sfa, b, sfb), extents)
+        _check_alignment((a, sfa, b, sfb))
     device = a.device
     if not (device == sfa.device == b.device == sfb.device):
-        _refuse_devices((a, sfa, b, sfb))
+        one_device(zip(NAMES, (a, sfa, b, sfb), strict=False))
     if d is None:
         return
     if d.device != device:
-        _refuse_devices((a, sfa, b, sfb, d))
+        one_device(zip(NAMES, (a, sfa, b, sfb, d), strict=True))
     if d.readonly:
         raise ValueError("d: the array is read-only")
     start = d.ptr
     if start & 15 or not start:
-        _check_alignment((a, sfa, b, sfb, d), extents)
+        _check_alignment((a, sfa, b, sfb, d))
     end = start + extents[4]
     if (
         (pa < end and start < pa + extents[0])
@@ -43,45 +42,56 @@ def grouped_pointers(views: Sequence[View | None], names: Sequence[str]) -> None
     """The same for grouped operands: five as above, and the layout of the groups."""
     given = [(name, view) for name, view in zip(names, views, strict=True) if view is not None]
     for name, view in given:
-        if 0 in view.shape:
-            continue
-        needed = ITEMSIZE[view.dtype] if view.dtype in ("float32", "int32") else TMA_BYTES
-        if not view.ptr:
-            raise ValueError(f"{name}: null pointer for an array of shape {view.shape}")
-        if view.ptr % needed:
-            reason = "TMA needs it" if needed == TMA_BYTES else f"an array of {view.dtype} needs it"
-            raise ValueError(f"{name}: pointer {view.ptr:#x} is not {needed}-byte aligned; {reason}")
-    if len({view.device for _, view in given}) > 1:
-        listed = ", ".join(f"{name} on {view.device}" for name, view in given)
-        raise ValueError(f"operands: all must be on one device, got {listed}")
+        if view.dtype in ("float32", "int32"):
+            aligned(name, view, ITEMSIZE[view.dtype], f"; an array of {view.dtype} needs it")
+        else:
+            aligned(name, view, TMA_BYTES, "; TMA needs it")
+    one_device(given)
     d = views[4]
     if d is None:
         return
     if d.readonly:
         raise ValueError("d: the array is read-only")
-    start, end = d.ptr, d.ptr + _span(d)
-    for name, view in given:
-        if name != "d" and _span(view) and view.ptr < end and start < view.ptr + _span(view):
-            raise ValueError(f"d: overlaps {name}, which is still being read while d is written")
+    apart("d", d, [(name, view) for name, view in given if name != "d"])
+
+
+def one_device(named: Iterable[tuple[str, View]]) -> None:
+    """Refuse operands of several devices."""
+    devices = {name: view.device for name, view in named}
+    if len(set(devices.values())) > 1:
+        listed = ", ".join(f"{name} on {device}" for name, device in devices.items())
+        raise ValueError(f"operands: all must be on one device, got {listed}")
+
+
+def aligned(name: str, x: View, needed: int, reason: str = "") -> None:
+    """Refuse a null pointer, or one that is not aligned to `needed` bytes, for an array that has elements."""
+    if 0 in x.shape:
+        return
+    if not x.ptr:
+        raise ValueError(f"{name}: null pointer for an array of shape {x.shape}")
+    if x.ptr % needed:
+        raise ValueError(f"{name}: pointer {x.ptr:#x} is not {needed}-byte aligned{reason}")
+
+
+def apart(name: str, x: View, read: Iterable[tuple[str, View]]) -> None:
+    """Refuse to write `x` where it shares bytes with one of the arrays that are read."""
+    end = x.ptr + _span(x)
+    for other, view in read:
+        span = _span(view)
+        if span and view.ptr < end and x.ptr < view.ptr + span:
+            raise ValueError(f"{name}: overlaps {other}, which is still being read while {name} is written")
 
 
 def _span(view: View) -> int:
     return extent((view.shape, view.strides, view.dtype))
 
 
-def _check_alignment(views: Sequence[View], extents: Extents) -> None:
-    for name, view, span in zip(NAMES, views, extents, strict=False):
-        needed = 4 if name.endswith("scales") else TMA_BYTES
-        if span and not view.ptr:
-            raise ValueError(f"{name}: null pointer for an array of shape {view.shape}")
-        if span and view.ptr % needed:
-            reason = "an FP32 array needs" if needed == 4 else "TMA needs"
-            raise ValueError(f"{name}: pointer {view.ptr:#x} is not {needed}-byte aligned; {reason} it")
-
-
-def _refuse_devices(views: Sequence[View]) -> NoReturn:
-    listed = ", ".join(f"{name} on {view.device}" for name, view in zip(NAMES, views, strict=False))
-    raise ValueError(f"operands: all must be on one device, got {listed}")
+def _check_alignment(views: Sequence[View]) -> None:
+    for name, view in zip(NAMES, views, strict=False):
+        if name.endswith("scales"):
+            aligned(name, view, 4, "; an FP32 array needs it")
+        else:
+            aligned(name, view, TMA_BYTES, "; TMA needs it")
 
 
 def _check_overlap(views: Sequence[View], d: View, extents: Extents) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nvgemm.choice import rules
+from nvgemm.choice.pointers import aligned, apart
 from nvgemm.choice.problem import TMA_BYTES
 from nvgemm.moe.routing import Routing
 from nvgemm.runtime.array_view import contiguous
@@ -39,7 +40,7 @@ def packed(name: str, x: Any, dtypes: tuple[str, ...]) -> ArrayView:
             f"{name}: expected a C-contiguous array, got strides {found.strides} for shape {found.shape}; "
             f"pass a contiguous copy, such as cupy.ascontiguousarray({name})"
         )
-    _pointer(name, found, itemsize(found.dtype))
+    aligned(name, found, itemsize(found.dtype))
     return found
 
 
@@ -70,17 +71,7 @@ def output(out: ArrayView, tokens: int, columns: int, inputs: Mapping[str, Array
     _row_units("out", out)
     if out.readonly:
         raise ValueError("out: the array is read-only")
-    end = out.ptr + _span(out)
-    for name, x in inputs.items():
-        if x.ptr < end and out.ptr < x.ptr + _span(x):
-            raise ValueError(f"out: overlaps {name}, which is still being read while out is written")
-
-
-def one_device(views: Mapping[str, ArrayView]) -> None:
-    """Refuse operands of several devices."""
-    if len({x.device for x in views.values()}) > 1:
-        listed = ", ".join(f"{name} on {x.device}" for name, x in views.items())
-        raise ValueError(f"operands: all must be on one device, got {listed}")
+    apart("out", out, inputs.items())
 
 
 def _row_units(name: str, x: ArrayView) -> None:
@@ -97,7 +88,7 @@ def _row_units(name: str, x: ArrayView) -> None:
             f"{name}: row stride {x.strides[0]} elements is {x.strides[0] * size} bytes, "
             f"not a multiple of {TMA_BYTES}; 16-byte copies need it"
         )
-    _pointer(name, x, TMA_BYTES)
+    aligned(name, x, TMA_BYTES)
 
 
 def _one_matrix(d: ArrayView, groups: int, max_m: int) -> ArrayView:
@@ -108,20 +99,3 @@ def _one_matrix(d: ArrayView, groups: int, max_m: int) -> ArrayView:
     if groups > 1 and d.strides[0] != max_m * row:
         raise ValueError(f"d: experts must follow each other without a gap, got strides {d.strides} for {d.shape}")
     return d._replace(shape=(groups * max_m, d.shape[2]), strides=(row, d.strides[2]))
-
-
-def _pointer(name: str, x: ArrayView, needed: int) -> None:
-    if 0 in x.shape:
-        return
-    if not x.ptr:
-        raise ValueError(f"{name}: null pointer for an array of shape {x.shape}")
-    if x.ptr % needed:
-        raise ValueError(f"{name}: pointer {x.ptr:#x} is not {needed}-byte aligned")
-
-
-def _span(x: ArrayView) -> int:
-    """Bytes from the first element to the end of the last."""
-    if 0 in x.shape:
-        return 0
-    last = sum((size - 1) * stride for size, stride in zip(x.shape, x.strides, strict=True))
-    return (last + 1) * itemsize(x.dtype)

@@ -6,8 +6,9 @@ from ctypes import c_uint32, c_uint64, c_void_p
 from typing import Any, NamedTuple
 
 from nvgemm.choice import checks, rules
+from nvgemm.choice.pointers import one_device
 from nvgemm.choice.problem import ceil_div, row_stride, sfa_stride
-from nvgemm.moe.arguments import one_device, routing_views, token_rows
+from nvgemm.moe.arguments import routing_views, token_rows
 from nvgemm.moe.routing import Routing
 from nvgemm.quantize import Quantized
 from nvgemm.quantize.launch import Launch
@@ -62,7 +63,7 @@ def permute(x: Any, routing: Routing, *, stream: Any = None) -> Any:
     token_rows("x", data, row_of_slot.shape[0])
     scales = _scales(objects[1], data) if len(objects) == 2 else None
     views = {"x": data, "routing": row_of_slot, **({} if scales is None else {"x scales": scales})}
-    one_device(views)
+    one_device(views.items())
     handle = resolve(stream, tuple(views.values()), (objects[0], routing.row_of_slot, *objects[1:]))
     launch = Launch("permute", {"HAS_SCALES": scales is not None}, data.device, handle)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from ctypes import c_uint32, c_uint64, c_void_p
 from typing import Any
 
+from nvgemm.choice.pointers import one_device
 from nvgemm.choice.problem import ceil_div, row_stride
-from nvgemm.moe.arguments import expert_rows, one_device, output, packed, routing_views
+from nvgemm.moe.arguments import expert_rows, output, packed, routing_views
 from nvgemm.moe.routing import Routing
 from nvgemm.quantize.launch import Launch
 from nvgemm.runtime.arrays import ArrayView, view
@@ -64,7 +65,7 @@ def combine(d: Any, routing: Routing, weights: Any, *, out: Any = None, stream: 
         output(target, tokens, columns, views)
         views["out"] = target
         objects.append(out)
-    one_device(views)
+    one_device(views.items())
     launch = Launch("combine", {}, rows.device, resolve(stream, tuple(views.values()), objects))
     if out is None:
         out = empty(d, rows, (tokens, columns), "bfloat16", launch.stream)
