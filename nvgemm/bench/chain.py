@@ -7,7 +7,7 @@ from itertools import accumulate
 from typing import Any
 
 import nvgemm
-from nvgemm import Quantized, moe
+from nvgemm import moe
 from nvgemm.bench.contender import OURS, Contender, Launch
 from nvgemm.bench.grouped_operands import ALIGNMENT, Grouped
 from nvgemm.bench.shapes import GroupedShape
@@ -41,10 +41,6 @@ class Chain(Grouped):
         self.padded = moe.route(ids, shape.groups, layout="contiguous", alignment=ALIGNMENT)
         self.a = moe.permute(nvgemm.per_token_cast_to_fp8(self.x), self.rows)
         self.d, self.padded_d = self._result(self.rows.rows), self._result(self.padded.rows)
-
-    def _of_group(self, group: int) -> Quantized:
-        rows = slice(self.first_rows[group], self.first_rows[group] + self.shape.sizes[group])
-        return Quantized(self.a.data[rows], self.a.scales[rows])
 
     def clear(self) -> None:
         super().clear()

@@ -28,6 +28,7 @@ class Grouped:
         self.first_rows = first_rows
         rows = [range(first, first + size) for first, size in zip(first_rows, shape.sizes, strict=True)]
         self.valid_rows = torch.cat([torch.arange(part.start, part.stop, device="cuda") for part in rows])
+        self.a: Any = None
         self.b = self._weights()
         self.d: Any = None
 
@@ -52,8 +53,10 @@ class Grouped:
         return self.torch.empty(*rows, self.shape.n, dtype=self.torch.bfloat16, device="cuda")
 
     def _of_group(self, group: int) -> Quantized:
-        """The group's rows of A."""
-        raise NotImplementedError
+        """The group's rows of A; here of one tall A, in which they lie as in the result."""
+        first = self.first_rows[group]
+        rows = slice(first, first + self.shape.sizes[group])
+        return Quantized(self.a.data[rows], self.a.scales[rows])
 
     def clear(self) -> None:
         """Overwrite what a contender before has written."""
@@ -91,11 +94,6 @@ class Contiguous(Grouped):
         self.grouped_layout = torch.full((rows,), -1, dtype=torch.int32, device="cuda")
         for group, (first, size) in enumerate(zip(first_rows, shape.sizes, strict=True)):
             self.grouped_layout[first : first + size] = group
-
-    def _of_group(self, group: int) -> Quantized:
-        first = self.first_rows[group]
-        rows = slice(first, first + self.shape.sizes[group])
-        return Quantized(self.a.data[rows], self.a.scales[rows])
 
 
 class Offsets(Contiguous):
