@@ -1,4 +1,4 @@
-// How one launch holds several products, each group of rows with its own B; `Grouping` in nvgemm/choice/config.py.
+// How one launch holds several products, each group of rows with its own B; `Grouping` in nvgemm/choice/problem.py.
 #pragma once
 #include "config.cuh"
 #include "types.cuh"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ctypes import c_uint32, c_uint64, c_void_p
 
-from nvgemm.choice.problem import Problem, ceil_div, row_stride
+from nvgemm.choice.problem import Grouping, Problem, ceil_div, row_stride
 from nvgemm.quantize.launch import Launch
 from nvgemm.runtime.arrays import ArrayView
 
@@ -16,7 +16,7 @@ def zero_padding(problem: Problem, layout: ArrayView, d: ArrayView, stream: int)
     if 0 in d.shape:
         return
     constants = {
-        "GROUPING": int(problem.grouping),
+        "ROWS_NAME_GROUPS": problem.grouping is Grouping.CONTIGUOUS,
         "NUM_GROUPS": problem.groups,
         "ALIGNMENT": problem.alignment,
     }
