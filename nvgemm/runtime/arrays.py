@@ -56,24 +56,23 @@ def fingerprint(a: Any, b: Any, d: Any) -> tuple[Any, ...] | None:
         type(sfa) is not kind
         or type(y) is not kind
         or type(sfb) is not kind
-        or (_doors.get(kind) or _find_door(x)) is not _from_cupy
         or (d is not None and type(d) is not kind)
+        or (_doors.get(kind) or _find_door(x)) is not _from_cupy
     ):
         return None
-    at_x, at_sfa, at_y, at_sfb = x.data, sfa.data, y.data, sfb.data
-    # Written out: a loop takes half as long again. Of C-contiguous arrays the shape tells the strides; to read
-    # and hash the flag takes half as long as a tuple.
+    at_x = x.data
+    # Written out: a loop takes half as long again. Of contiguous arrays the shape tells the strides; to read and hash
+    # the flag takes half as long as a tuple. Of arrays on several devices no two have one address.
     # fmt: off
     inputs = (
         at_x.ptr, at_x.device_id, x.shape, x._c_contiguous or x.strides, x.dtype,
-        at_sfa.ptr, at_sfa.device_id, sfa.shape, sfa._c_contiguous or sfa.strides, sfa.dtype,
-        at_y.ptr, at_y.device_id, y.shape, y._c_contiguous or y.strides, y.dtype,
-        at_sfb.ptr, at_sfb.device_id, sfb.shape, sfb._c_contiguous or sfb.strides, sfb.dtype,
+        sfa.data.ptr, sfa.shape, sfa._f_contiguous or sfa.strides, sfa.dtype,
+        y.data.ptr, y.shape, y._c_contiguous or y.strides, y.dtype,
+        sfb.data.ptr, sfb.shape, sfb._c_contiguous or sfb.strides, sfb.dtype,
     )
     if d is None:
         return inputs
-    at_d = d.data
-    return (inputs, at_d.ptr, at_d.device_id, d.shape, d._c_contiguous or d.strides, d.dtype)
+    return (inputs, d.data.ptr, d.shape, d._c_contiguous or d.strides, d.dtype)
     # fmt: on
 
 

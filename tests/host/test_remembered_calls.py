@@ -106,7 +106,13 @@ def test_a_cupy_array_is_known_by_all_that_its_view_reads():
         memory = cupy.cuda.UnownedMemory(ptr, 1 << 16, None, device)  # named, so not asked for
         return cupy.ndarray(shape, dtype, cupy.cuda.MemoryPointer(memory, 0), strides)
 
-    others = [array(2 << 20), array(shape=(32, 16)), array(dtype="int32"), array(strides=(4, 256)), array(device=1)]
+    others = [
+        array(2 << 20),
+        array(shape=(32, 16)),
+        array(dtype="int32"),
+        array(strides=(4, 256)),
+        array(strides=(128, 4)),
+    ]
 
     def fingerprint(*some):
         """Of these, and of as many equal arrays as make five operands."""
@@ -119,6 +125,7 @@ def test_a_cupy_array_is_known_by_all_that_its_view_reads():
         assert len(set(seen)) == len({arrays.view(x, "a") for x in (array(), *others)}) == 1 + len(others)
         assert fingerprint(*before, array()) == seen[0]
         assert fingerprint(*before, A[0]) is None
+    assert fingerprint(array(device=1)) != fingerprint(array())
     pair = array(), array()
     assert arrays.fingerprint(pair, pair, None) is not None
     assert arrays.fingerprint(list(pair), pair, None) == arrays.fingerprint(pair, pair, None)
