@@ -35,17 +35,19 @@ constexpr uint32_t CONSUMER_REGISTERS = NUM_CONSUMERS == 1 ? 248 : NUM_CONSUMERS
 // ---- producer, warp 0: A, B and the scales of A, by the copy engine ---------------------------------------------------
 
 // With a cluster along M its two CTAs need the same rows of B: each fetches half, and both receive both. Along N, so for A.
+// Where A has fewer rows than a tile, no more are copied: rows of zeros from beyond its edge hold all SMs up (docs/performance.md).
 __device__ __forceinline__ void load_stage(SharedStorage& shared, const Pipeline& pipeline, const Tile& tile, uint32_t k,
                                            const Scheduler& scheduler, const Groups& groups, const TensorMap& map_a,
                                            const TensorMap& map_b, const TensorMap& map_sfa) {
     constexpr uint32_t ROWS_A = BLOCK_M / CLUSTER_N, ROWS_B = BLOCK_N / CLUSTER_M;
-    constexpr uint32_t STAGE_BYTES = (BLOCK_M + BLOCK_N) * BLOCK_K + BLOCK_M * sizeof(float);
     constexpr uint16_t ALL = (1 << CLUSTER_SIZE) - 1;
+    const uint32_t copied_a = min_of(scheduler.rows, ROWS_A), copied_sfa = ceil_div(min_of(scheduler.rows, BLOCK_M), 4) * 4;
+    const uint32_t stage_bytes = (copied_a * CLUSTER_N + BLOCK_N) * BLOCK_K + copied_sfa * sizeof(float);
     const uint32_t stage = pipeline.stage;
     const uint32_t row_a = tile.row + (OWN_ROWS ? tile.group * groups.a : 0), row_b = tile.column + tile.group * groups.b;
     uint64_t* full = &shared.full[stage];
 
-    ptx::mbarrier_arrive_expect_tx(full, STAGE_BYTES);
+    ptx::mbarrier_arrive_expect_tx(full, stage_bytes);
     ptx::cp_async_bulk_tensor_2d(shared.sfa[stage], map_sfa, full,
                                  tile.row + (OWN_ROWS ? tile.group * groups.sfa : 0), k);
     if constexpr (CLUSTER_N == 1)

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from nvgemm.choice.config import BLOCK_K, GemmConfig
 from nvgemm.choice.heuristic import H100, H100_CLOCK, Model, select_config
-from nvgemm.choice.problem import Problem, ceil_div, k_block_stride, sfa_strides
+from nvgemm.choice.problem import Problem, ceil_div, k_block_stride, sfa_strides, tma_aligned_size
 from nvgemm.errors import CudaError, UnsupportedDeviceError
 from nvgemm.runtime import compile_hint, draws, driver, sm_limit, tensor_map
 from nvgemm.runtime.array_view import ArrayView
@@ -58,13 +58,14 @@ class GemmKernel:
     ) -> Arguments:
         config, (m, k) = self.config, a.shape[-2:]
         tall_a, tall_b, tall_d = tall(a), tall(b), tall(d)
-        rows_a, rows_b = config.block_m // config.cluster_n, config.block_n // config.cluster_m
+        rows_a, rows_b = min(m, config.block_m // config.cluster_n), config.block_n // config.cluster_m
+        rows_sfa = tma_aligned_size(min(m, config.block_m), 4)
         scales, scales_step = k_block_stride(sfa.shape[-2:], sfa.strides[-2:]), group_stride(sfa)
         scales_rows = (sfa.shape[0] - 1) * scales_step + m if len(sfa.shape) == 3 else m
         return Arguments(
             tensor_map.matrix(a.ptr, "UINT8", tall_a.rows, k, tall_a.row_stride, (rows_a, BLOCK_K), 128),
             tensor_map.matrix(b.ptr, "UINT8", tall_b.rows, k, tall_b.row_stride, (rows_b, BLOCK_K), 128),
-            tensor_map.matrix(sfa.ptr, "FLOAT32", ceil_div(k, BLOCK_K), scales_rows, scales, (1, config.block_m), 0),
+            tensor_map.matrix(sfa.ptr, "FLOAT32", ceil_div(k, BLOCK_K), scales_rows, scales, (1, rows_sfa), 0),
             tensor_map.matrix(d.ptr, "BFLOAT16", tall_d.rows, d.shape[-1], tall_d.row_stride, _STRIP, 128),
             c_void_p(sfb.ptr),
             c_void_p(d.ptr),
