@@ -6,6 +6,7 @@
 // consumer promotes, the tensor cores work for the others. docs/kernel.md walks through it.
 #include "config.cuh"
 #include "epilogue.cuh"
+#include "k_split.cuh"
 #include "pipeline.cuh"
 #include "promotion.cuh"
 #include "ptx/cp_async_bulk_tensor.cuh"
@@ -14,7 +15,7 @@
 #include "segments.cuh"
 #include "wgmma_mma.cuh"
 
-constexpr uint32_t NUM_K_BLOCKS = ceil_div(SHAPE_K, BLOCK_K);
+constexpr uint32_t NUM_K_BLOCKS = ceil_div(SHAPE_K, BLOCK_K) / CLUSTER_K;  // of one CTA
 constexpr uint32_t DRAW_AT = NUM_K_BLOCKS > 3 ? NUM_K_BLOCKS - 3 : 0;  // the answer takes as long as two or three k-blocks
 
 // The consumers divide the rows of a tile, or, where it has only 64, its k-blocks.
@@ -25,6 +26,7 @@ static_assert(SLICES_M == 1 || SLICES_N == 1, "a tile is sliced along M or along
 static_assert(NUM_CONSUMERS == 1 || NUM_CONSUMERS == 2 || NUM_CONSUMERS == 4, "CONSUMER_REGISTERS knows these");
 static_assert(NUM_STAGES % K_SPLIT == 0, "each consumer has as many stages");
 static_assert(!HAS_SEGMENTS || K_SPLIT <= 2, "where a tile begins in the ring would tell the order of its sums");
+static_assert(CLUSTER_K == 1 || NUM_SLICES == 1, "a warp has 16 rows of a tile");
 static_assert(K_SPLIT == 1 || (K_SPLIT == NUM_CONSUMERS && BLOCK_M == 64), "K is split among all consumers of 64 rows");
 constexpr uint32_t NUM_THREADS = 128 * (NUM_CONSUMERS + 1);
 
@@ -40,7 +42,7 @@ __device__ __forceinline__ void load_stage(SharedStorage& shared, const Pipeline
                                            const Scheduler& scheduler, const Groups& groups, const TensorMap& map_a,
                                            const TensorMap& map_b, const TensorMap& map_sfa) {
     constexpr uint32_t ROWS_A = BLOCK_M / CLUSTER_N, ROWS_B = BLOCK_N / CLUSTER_M;
-    constexpr uint16_t ALL = (1 << CLUSTER_SIZE) - 1;
+    constexpr uint16_t ALL = (1 << SHARERS) - 1;
     const uint32_t copied_a = min_of(scheduler.rows, ROWS_A), copied_sfa = ceil_div(min_of(scheduler.rows, BLOCK_M), 4) * 4;
     const uint32_t stage_bytes = (copied_a * CLUSTER_N + BLOCK_N) * BLOCK_K + copied_sfa * sizeof(float);
     const uint32_t stage = pipeline.stage;
@@ -181,6 +183,7 @@ extern "C" __global__ void __cluster_dims__(CLUSTER_SIZE, 1, 1) __launch_bounds_
 
     if (warpgroup == NUM_CONSUMERS) {
         ptx::setmaxnreg_dec<PRODUCER_REGISTERS>();
+        const uint32_t first_k = scheduler.rank_k * NUM_K_BLOCKS;
         if (warp == 0 && ptx::elect_sync()) {
             while (scheduler.next(tile)) {
                 uint32_t drawn = 0;
@@ -188,11 +191,12 @@ extern "C" __global__ void __cluster_dims__(CLUSTER_SIZE, 1, 1) __launch_bounds_
                 for (uint32_t k = 0; k < NUM_K_BLOCKS; ++k, pipeline.advance()) {
                     pipeline.wait_empty(shared);
                     if (k == DRAW_AT) drawn = scheduler.draw(groups.draws);
-                    load_stage(shared, pipeline, tile, k, scheduler, groups, map_a, map_b, map_sfa);
+                    load_stage(shared, pipeline, tile, first_k + k, scheduler, groups, map_a, map_b, map_sfa);
                 }
                 if constexpr (HAS_SEGMENTS) scheduler.announce(drawn);
             }
         } else if (warp == 1) {
+            sfb += first_k * sfb_stride_k;
             while (scheduler.next(tile))
                 load_sfb(shared, pipeline, tile, sfb + tile.group * groups.sfb, sfb_stride_n, sfb_stride_k, lane);
         }
@@ -220,6 +224,10 @@ extern "C" __global__ void __cluster_dims__(CLUSTER_SIZE, 1, 1) __launch_bounds_
             if constexpr (K_SPLIT > 1) {
                 reduce_k_split(shared, final[0], k_rank);
                 if (k_rank > 0) continue;
+            }
+            if constexpr (CLUSTER_K > 1) {
+                const uint32_t sum_warp = row_group * 4 + warp;
+                if (!reduce_cluster(shared, final[0], scheduler.rank_k, sum_warp, lane, scheduler.round)) continue;
             }
 #pragma unroll
             for (uint32_t slice = 0; slice < NUM_SLICES; ++slice) {

@@ -5,13 +5,15 @@
 #include "ptx/warp.cuh"
 #include "shared_storage.cuh"
 
-constexpr uint32_t CLUSTER_SIZE = CLUSTER_M * CLUSTER_N;
+constexpr uint32_t SHARERS = CLUSTER_M * CLUSTER_N;  // CTAs that multicast to each other
+constexpr uint32_t CLUSTER_SIZE = SHARERS * CLUSTER_K;
+static_assert(SHARERS == 1 || CLUSTER_K == 1, "a cluster shares operands or divides K");
 
 // A stage is full when the operands' bytes have come (one arrival announces them) and the scales of B are written (each by
 // a thread that arrives). It is empty when every consumer thread that reads it has arrived: with multicast those of the
 // peer too, because this producer writes into the peer's shared memory as well.
 constexpr uint32_t FULL_ARRIVALS = 1 + NUM_SFB;
-constexpr uint32_t EMPTY_ARRIVALS = NUM_CONSUMER_WARPS / K_SPLIT * 32 * CLUSTER_SIZE;
+constexpr uint32_t EMPTY_ARRIVALS = NUM_CONSUMER_WARPS / K_SPLIT * 32 * SHARERS;
 
 // A position in the ring: the stage, and the parity of its current use.
 struct Pipeline {
@@ -40,11 +42,11 @@ struct Pipeline {
     // By each thread of a consumer once it has read, in every CTA whose producer fills this stage. One arrival a warp is
     // no faster, and compute-sanitizer would not see that it stands for 32 threads' reads.
     __device__ __forceinline__ void release(SharedStorage& shared) const {
-        if constexpr (CLUSTER_SIZE == 1) {
+        if constexpr (SHARERS == 1) {
             ptx::mbarrier_arrive(&shared.empty[stage]);
         } else {
 #pragma unroll
-            for (uint32_t rank = 0; rank < CLUSTER_SIZE; ++rank) ptx::mbarrier_arrive_remote(&shared.empty[stage], rank);
+            for (uint32_t rank = 0; rank < SHARERS; ++rank) ptx::mbarrier_arrive_remote(&shared.empty[stage], rank);
         }
     }
 };
@@ -57,6 +59,11 @@ __device__ __forceinline__ void init_barriers(SharedStorage& shared) {
     }
     if constexpr (HAS_SEGMENTS)
         for (uint32_t i = 0; i < NUM_TICKETS; ++i) ptx::mbarrier_init(&shared.ticket_full[i], 1);
+    if constexpr (CLUSTER_K > 1)
+        for (uint32_t warp = 0; warp < SUM_WARPS; ++warp) {
+            ptx::mbarrier_init(&shared.sums_full[warp], 1);
+            ptx::mbarrier_init(&shared.sums_empty[warp], 1);
+        }
     ptx::fence_mbarrier_init();
     ptx::fence_proxy_async();
 }

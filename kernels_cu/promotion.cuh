@@ -26,20 +26,3 @@ __device__ __forceinline__ void promote(float (&final)[ACCUMULATORS], const floa
         final[4 * group + 3] += bottom[i] * partial[4 * group + 3];
     }
 }
-
-// Where the consumers split K, all hold sums of the same 64 rows: consumer 0 adds the others' to its own, in order.
-__device__ __forceinline__ void reduce_k_split(SharedStorage& shared, float (&final)[ACCUMULATORS], uint32_t k_rank) {
-    float* sums = shared.sums + threadIdx.x % 128;  // a thread of each consumer holds the same elements
-    if (k_rank > 0) {
-#pragma unroll
-        for (uint32_t i = 0; i < ACCUMULATORS; ++i) sums[((k_rank - 1) * ACCUMULATORS + i) * 128] = final[i];
-    }
-    ptx::bar_sync(1, NUM_CONSUMERS * 128);
-    if (k_rank == 0) {
-#pragma unroll
-        for (uint32_t rank = 1; rank < K_SPLIT; ++rank)
-#pragma unroll
-            for (uint32_t i = 0; i < ACCUMULATORS; ++i) final[i] += sums[((rank - 1) * ACCUMULATORS + i) * 128];
-    }
-    ptx::bar_sync(1, NUM_CONSUMERS * 128);  // read before the next tile's sums come
-}

@@ -21,8 +21,8 @@ struct Scheduler {
     SharedStorage& shared;
     const int32_t* layout;
     uint32_t rows;
-    uint32_t rank_m, rank_n;  // of this CTA in its cluster
-    uint32_t round = 0;       // tiles that this CTA has had
+    uint32_t rank_m, rank_n, rank_k;  // of this CTA in its cluster
+    uint32_t round = 0;               // tiles that this CTA has had
     uint32_t segment = 0;
 
     // Of CONTIGUOUS: a tile ahead, because to read these takes as long as several k-blocks.
@@ -35,6 +35,7 @@ struct Scheduler {
         const uint32_t rank = CLUSTER_SIZE == 1 ? 0 : ptx::cluster_ctarank();
         rank_m = CLUSTER_M == 1 ? 0 : rank;
         rank_n = CLUSTER_N == 1 ? 0 : rank;
+        rank_k = CLUSTER_K == 1 ? 0 : rank;
         if constexpr (GROUPING == CONTIGUOUS) read_ahead();
     }
 

@@ -15,18 +15,25 @@ constexpr uint32_t SFB_COLUMNS = gcd(BLOCK_N, 128);
 constexpr uint32_t NUM_SFB = BLOCK_N / SFB_COLUMNS;
 constexpr uint32_t WGMMA_SFB = NUM_SFB * WGMMA_N / BLOCK_N;  // of the columns of one multiplication
 
-constexpr uint32_t NUM_SUMS = K_SPLIT == 1 ? 32 : (K_SPLIT - 1) * 64 * BLOCK_N;  // an array cannot be empty
+// Where K is divided: warps of a CTA that hold sums in the end, and those whose rows this CTA sums up for its cluster.
+constexpr uint32_t SUM_WARPS = NUM_CONSUMER_WARPS / K_SPLIT;
+constexpr uint32_t OWN_WARPS = ceil_div(SUM_WARPS, CLUSTER_K);
+constexpr uint32_t CONSUMER_SUMS = (K_SPLIT - 1) * 64 * BLOCK_N, CLUSTER_SUMS = (CLUSTER_K - 1) * OWN_WARPS * 16 * BLOCK_N;
+constexpr uint32_t NUM_SUMS = max_of(CONSUMER_SUMS + CLUSTER_SUMS, 32);  // an array cannot be empty
+constexpr uint32_t NUM_SUM_BARRIERS = CLUSTER_K == 1 ? 1 : SUM_WARPS;
 
 struct SharedStorage {
     alignas(SWIZZLE_ATOM) uint8_t a[NUM_STAGES][BLOCK_M * BLOCK_K];
     alignas(SWIZZLE_ATOM) uint8_t b[NUM_STAGES][BLOCK_N * BLOCK_K];
     alignas(SWIZZLE_ATOM) uint8_t d[NUM_CONSUMER_WARPS][NUM_D_STRIPS][STRIP_BYTES];
-    alignas(128) float sums[NUM_SUMS];  // of the consumers that work on other k-blocks of the same rows
+    alignas(128) float sums[NUM_SUMS];  // of the same rows over other k-blocks: of other consumers, then of other CTAs
     alignas(128) float sfa[NUM_STAGES][BLOCK_M];
     alignas(16) Segment segments[NUM_SEGMENTS];
     uint32_t num_tiles;             // of all segments; in clusters, pairs of tiles
     uint32_t tickets[NUM_TICKETS];  // tiles that this CTA computes after its first, in turn
     alignas(8) uint64_t ticket_full[NUM_TICKETS];
+    alignas(8) uint64_t sums_full[NUM_SUM_BARRIERS];
+    alignas(8) uint64_t sums_empty[NUM_SUM_BARRIERS];
     alignas(16) float sfb[NUM_STAGES][ceil_div(NUM_SFB, 4) * 4];  // whole 16 bytes, which one load reads
     alignas(8) uint64_t full[NUM_STAGES];
     alignas(8) uint64_t empty[NUM_STAGES];

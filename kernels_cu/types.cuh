@@ -17,4 +17,5 @@ struct alignas(128) TensorMap {
 
 __device__ constexpr uint32_t ceil_div(uint32_t x, uint32_t y) { return (x + y - 1) / y; }
 __device__ constexpr uint32_t min_of(uint32_t x, uint32_t y) { return x < y ? x : y; }
+__device__ constexpr uint32_t max_of(uint32_t x, uint32_t y) { return x > y ? x : y; }
 __device__ constexpr uint32_t gcd(uint32_t x, uint32_t y) { return y == 0 ? x : gcd(y, x % y); }

@@ -26,7 +26,7 @@ def describe(problem: Problem, kernel: GemmKernel | None) -> str:
     rows = {
         "block": f"{c.block_m}×{c.block_n}×128, {c.num_stages} stages, {c.shared_bytes} bytes of shared memory",
         "consumers": f"{c.num_consumers} warpgroups" + (", which split K" if c.k_split > 1 else ""),
-        "cluster": f"{c.cluster_m}×{c.cluster_n}",
+        "cluster": _cluster(c._asdict()),
         "tiles": "{tiles} on {ctas} CTAs: {waves} waves, {full:.0%} full".format(**weighed),
         "predicted": "{predicted_us:.1f} µs".format(**weighed),
         "memory": f"{bytes_moved / 1e6:.1f} MB, {bytes_moved / device.memory_bandwidth * 1e6:.1f} µs at the peak",
@@ -102,8 +102,9 @@ def _floor(m: int, n: int, k: int, device: Model) -> dict[str, float]:
 
 def _weighed(config: GemmConfig, problem: Problem, device: Model) -> dict[str, Any]:
     grid, tiles = config.grid(problem.m, device.num_sms), config.num_tiles(problem.m)
-    waves = ceil_div(tiles, grid)
-    measures = {"tiles": tiles, "ctas": grid, "waves": waves, "full": tiles / grid / waves}
+    parts = tiles * config.cluster_k
+    waves = ceil_div(parts, grid)
+    measures = {"tiles": tiles, "ctas": grid, "waves": waves, "full": parts / grid / waves}
     return {**config._asdict(), **measures, "predicted_us": predict(config, problem, device) / H100_CLOCK * 1e6}
 
 
@@ -112,8 +113,13 @@ def _blocks(row: dict[str, Any]) -> str:
     return f"{row['block_m']}×{row['block_n']}, {row['num_stages']} stages, {row['num_consumers']} consumers{split}"
 
 
+def _cluster(row: dict[str, Any]) -> str:
+    """CTAs along M and N that share operands, or that divide K."""
+    return f"K/{row['cluster_k']}" if row["cluster_k"] > 1 else f"{row['cluster_m']}×{row['cluster_n']}"
+
+
 def _row(row: dict[str, Any], is_chosen: bool) -> str:
-    block, cluster = f"{row['block_m']}×{row['block_n']}", f"{row['cluster_m']}×{row['cluster_n']}"
+    block, cluster = f"{row['block_m']}×{row['block_n']}", _cluster(row)
     consumers = f"{row['num_consumers']}" + (" split K" if row["k_split"] > 1 else "")
     counts = [str(row[name]) for name in ("num_stages", "k_unroll", "tiles", "waves")]
     shares = f"{row['full']:.0%}", f"{row['predicted_us']:.1f}"

@@ -55,4 +55,4 @@ def _line(c: GemmConfig, times: Times, clocks: float, picked: bool) -> str:
     blocks = f"{c.block_m}×{c.block_n}, {c.num_stages} stages, {c.num_consumers} consumers, K split {c.k_split}"
     predicted = f"predicted {clocks / H100_CLOCK * 1e6:.2f}"
     mark = "  <- picked" if picked else ""
-    return f"{times.us:>9.2f} µs  {blocks}, cluster {c.cluster_m}×{c.cluster_n}, {predicted}{mark}"
+    return f"{times.us:>9.2f} µs  {blocks}, cluster {c.cluster_m}×{c.cluster_n}×{c.cluster_k}, {predicted}{mark}"

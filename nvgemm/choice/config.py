@@ -15,7 +15,8 @@ _STRIP_BYTES = 16 * 128
 class GemmConfig(NamedTuple):
     """The constants of `kernels_cu/fp8_gemm.cu`; each field is the constexpr of the same name in capitals.
 
-    Blocks are in elements; a cluster is 2 CTAs along M (they share B), 2 along N (they share A), or a single CTA.
+    Blocks are in elements; a cluster is 2 CTAs along M (they share B), 2 along N (they share A), some that divide the
+    k-blocks of one tile, or a single CTA.
     """
 
     shape_n: int
@@ -33,12 +34,13 @@ class GemmConfig(NamedTuple):
     grouping: Grouping = Grouping.DENSE
     num_groups: int = 1
     alignment: int = 1  # of the rows at which groups begin, where the grouping has one
+    cluster_k: int = 1  # CTAs that divide the k-blocks of a tile
 
     @property
     def shared_bytes(self) -> int:
         """sizeof(SharedStorage); the kernel asserts that it agrees."""
         blocks = self.block_m, self.block_n, self.num_consumers, self.k_split, self.num_d_strips
-        fixed, stage = storage_bytes(*blocks, self.grouping, self.num_groups)
+        fixed, stage = storage_bytes(*blocks, self.grouping, self.num_groups, self.cluster_k)
         return align(fixed + self.num_stages * stage, 1024)
 
     @property
@@ -57,7 +59,7 @@ class GemmConfig(NamedTuple):
 
     @property
     def cluster_size(self) -> int:
-        return self.cluster_m * self.cluster_n
+        return self.cluster_m * self.cluster_n * self.cluster_k
 
     def num_tiles(self, m: int) -> int:
         """Tiles of `m` rows, of one group or of blocks of all groups, the idle halves of odd clusters counted."""
@@ -69,7 +71,8 @@ class GemmConfig(NamedTuple):
         most = num_sms // self.cluster_size * self.cluster_size
         if self.grouping.on_device:
             return most
-        return min(self.num_tiles(m) * (self.num_groups if self.grouping is Grouping.BATCHED else 1), most)
+        tiles = self.num_tiles(m) * (self.num_groups if self.grouping is Grouping.BATCHED else 1)
+        return min(tiles * self.cluster_k, most)
 
     def constants(self) -> dict[str, int]:
         """What `config.cuh` defines."""
@@ -90,10 +93,13 @@ def storage_bytes(
     num_d_strips: int,
     grouping: Grouping = Grouping.DENSE,
     num_groups: int = 1,
+    cluster_k: int = 1,
 ) -> tuple[int, int]:
     """Bytes of SharedStorage that no stage adds (strips of D, sums of a K split, segments), and that each adds."""
     strips = num_consumers * 4 * num_d_strips * _STRIP_BYTES
-    sums = max((k_split - 1) * 64 * block_n, 32) * 4
+    sum_warps = num_consumers * 4 // k_split
+    cluster_sums = (cluster_k - 1) * ceil_div(sum_warps, cluster_k) * 16 * block_n
+    sums = max((k_split - 1) * 64 * block_n + cluster_sums, 32) * 4 + 16 * (sum_warps if cluster_k > 1 else 1)
     segments = 16 * (num_groups + 1) + 208 if grouping.on_device else 32
     operands, scales, barriers = (block_m + block_n) * BLOCK_K, block_m * 4 + align(num_sfb(block_n) * 4, 16), 16
     return strips + sums + segments, operands + scales + barriers

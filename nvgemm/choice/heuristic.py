@@ -17,6 +17,7 @@ CONSUMERS = ((64, 1, 1), (64, 2, 2), (64, 4, 4), (128, 2, 1), (256, 2, 1))  # bl
 MOST_WAVES = 8  # of tiles smaller than this; more were predicted fastest for 7 of 20,000 shapes, by 3 % at most
 LEAST_RASTER, MOST_RASTER = 4, 32  # of groups, which may have more rows than expected
 SMALL_TILE = 128 * 96
+CLUSTERS = ((1, 1, 1), (2, 1, 1), (1, 2, 1), (1, 1, 2), (1, 1, 4))  # along M, along N, and that divide K
 ACCUMULATOR_REGISTERS = {1: 216, 2: 200, 4: 68}  # by consumers, with the scales of B; their threads have some more
 
 # Clocks, fitted to timings of 1,100 configurations of 57 shapes on an H100 (docs/performance.md).
@@ -27,8 +28,8 @@ CHAIN = 60  # wait for a stage, latency of the multiplication, hand the stage ba
 EPILOGUE = 584
 EPILOGUE_PER_ELEMENT = 0.104
 SUM_PER_COLUMN = 6.25  # to add what another consumer of a split K has of a column of 64 rows
-FEW_ROWS = 34  # of A: below, all CTAs want the same few lines of the L2, and take their turns
-TURN = 3.5  # for one row and a k-block
+CLUSTER_SUM = 2000  # where the CTAs of a cluster divide K: until they have started together, and have the others' sums
+CLUSTER_SUM_PER_ELEMENT = 1.3  # that a CTA sends
 TENSOR_SHARE = 1.23  # clocks that a multiplication takes over its ideal
 SCALE_SHARE = 0.008  # more for each further scale of B in a tile's columns and each consumer that reads all of them
 
@@ -78,8 +79,11 @@ def candidates(problem: Problem, device: Model = H100) -> Iterator[GemmConfig]:
             tiles = problem.groups * ceil_div(problem.group_rows, block_m) * ceil_div(problem.n, block_n)
             if tiles > MOST_WAVES * device.num_sms and block_m * block_n < SMALL_TILE and 2 * block_n <= problem.n:
                 continue
-            for cluster_m, cluster_n in ((1, 1), (2, 1), (1, 2)):
-                config = _complete(problem, device, block_m, block_n, num_consumers, k_split, cluster_m, cluster_n)
+            for cluster_m, cluster_n, cluster_k in CLUSTERS:
+                if cluster_k > 1 and tiles * cluster_k > device.num_sms:
+                    continue
+                blocks = block_m, block_n, num_consumers, k_split, cluster_m, cluster_n
+                config = _complete(problem, device, *blocks, cluster_k=cluster_k)
                 if config is not None:
                     yield config
 
@@ -106,9 +110,12 @@ def _complete(
     cluster_m: int,
     cluster_n: int,
     k_unroll: int | None = None,
+    cluster_k: int = 1,
 ) -> GemmConfig | None:
     """Strips, stages and raster for these blocks; None where the cluster or shared memory does not allow them."""
-    if cluster_m * cluster_n > device.num_sms:
+    if cluster_m * cluster_n * cluster_k > device.num_sms:
+        return None
+    if cluster_k > 1 and not _divides_k(problem, cluster_k, _slices(block_m, num_consumers, k_split)):
         return None
     if cluster_m == 2 and (block_n % 16 or problem.group_rows <= block_m or problem.grouping is Grouping.CONTIGUOUS):
         return None
@@ -116,7 +123,9 @@ def _complete(
         return None
     if block_n == 256 and cluster_m * cluster_n == 1 and problem.grouping.own_rows:
         return None  # 256×128 reads B half as often
-    fit = partial(_stages_that_fit, block_m, block_n, num_consumers, k_split, problem.grouping, problem.groups)
+    fit = partial(
+        _stages_that_fit, block_m, block_n, num_consumers, k_split, problem.grouping, problem.groups, cluster_k
+    )
     strips = 1 if block_m == 256 else min(2, ceil_div(block_n, 64))  # a stage is worth more than a strip
     if block_n == 256 and fit(strips) < fit(1):
         strips = 1
@@ -139,7 +148,14 @@ def _complete(
         grouping=problem.grouping,
         num_groups=problem.groups,
         alignment=problem.alignment,
+        cluster_k=cluster_k,
     )
+
+
+def _divides_k(problem: Problem, cluster_k: int, slices: int) -> bool:
+    """Whether the CTAs of a cluster can divide the k-blocks of a tile: evenly, with sums of 16 rows a warp."""
+    k_blocks, dense = ceil_div(problem.k, BLOCK_K), problem.grouping in (Grouping.DENSE, Grouping.BATCHED)
+    return dense and slices == 1 and k_blocks % cluster_k == 0 and k_blocks > cluster_k
 
 
 def _unroll(columns: int) -> int:
@@ -149,9 +165,16 @@ def _unroll(columns: int) -> int:
 
 @lru_cache(maxsize=1024)
 def _stages_that_fit(
-    block_m: int, block_n: int, num_consumers: int, k_split: int, grouping: Grouping, num_groups: int, strips: int
+    block_m: int,
+    block_n: int,
+    num_consumers: int,
+    k_split: int,
+    grouping: Grouping,
+    num_groups: int,
+    cluster_k: int,
+    strips: int,
 ) -> int:
-    fixed, stage = storage_bytes(block_m, block_n, num_consumers, k_split, strips, grouping, num_groups)
+    fixed, stage = storage_bytes(block_m, block_n, num_consumers, k_split, strips, grouping, num_groups, cluster_k)
     return min(MAX_STAGES, (MAX_SHARED_BYTES - fixed) // stage) // k_split * k_split
 
 
@@ -173,15 +196,22 @@ def _raster(problem: Problem, device: Model, height: int, width: int) -> int:
 
 def predict(config: GemmConfig, problem: Problem, device: Model = H100) -> float:
     """Predicted clocks of one launch: waves of tiles against the bytes from memory."""
-    k_blocks, m, groups = ceil_div(config.shape_k, BLOCK_K), problem.group_rows, problem.groups
-    tiles = groups * config.num_tiles(m)
+    k_blocks, m, groups = ceil_div(config.shape_k, BLOCK_K * config.cluster_k), problem.group_rows, problem.groups
+    tiles = groups * config.num_tiles(m) * config.cluster_k  # and parts of tiles
     grid = min(tiles, device.num_sms // config.cluster_size * config.cluster_size)
     rows = config.block_m / config.num_consumers * config.k_split  # that one consumer stores
     store = EPILOGUE + (EPILOGUE_PER_ELEMENT * rows + SUM_PER_COLUMN * (config.k_split - 1)) * config.block_n
+    if config.cluster_k > 1:
+        store += CLUSTER_SUM + CLUSTER_SUM_PER_ELEMENT * _sent(config)
     work = ceil_div(tiles, grid) * (k_blocks * _k_block(config, grid, device) + store)
-    turns = tiles * k_blocks * TURN * max(0.0, 1 - m / FEW_ROWS)
     memory = groups * traffic_bytes(m, config.shape_n, config.shape_k) / device.dram_bytes_per_clock
-    return _overlap(work + turns, memory) + LAUNCH + CLUSTER_LAUNCH * (config.cluster_size - 1)
+    start = CLUSTER_LAUNCH * (config.cluster_m * config.cluster_n - 1)
+    return _overlap(work, memory) + LAUNCH + start
+
+
+def _sent(config: GemmConfig) -> float:
+    """Sums that each CTA of a cluster that divides K sends to the others."""
+    return config.block_m * config.block_n * (1 - 1 / config.cluster_k)
 
 
 def _k_block(config: GemmConfig, grid: int, device: Model) -> float:

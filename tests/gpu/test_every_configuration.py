@@ -15,6 +15,7 @@ pytestmark = pytest.mark.gpu
 SHAPE = (600, 1096, 1936)  # no block divides M, N or K, and clusters have odd tails
 BLOCKS_N = (8, 64, 112, 128, 144, 176, 192)
 NARROWED = (32, 80)  # less 8: 24 and 72, which cross 128-blocks at every position
+NARROW = (190, 264, 1936)  # few tiles, whose k-blocks a cluster divides
 FEW_SMS = 10  # each CTA computes several tiles, so that the ring and its phases go on from one to the next
 
 
@@ -35,13 +36,19 @@ def fewest_stages() -> list[GemmConfig]:
     ]
 
 
+def divided() -> list[GemmConfig]:
+    """Clusters that divide K, of all kinds of tiles."""
+    legal = candidates(Problem(*NARROW, True))
+    return [config for config in legal if config.cluster_k > 1 and config.block_n in (*BLOCKS_N, *NARROWED)]
+
+
 def in_parts(configs: list[GemmConfig], size: int = 48) -> list[list[GemmConfig]]:
     return [configs[first : first + size] for first in range(0, len(configs), size)]
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _built() -> None:
-    build_all([*spread(), *fewest_stages()])
+    build_all([*spread(), *fewest_stages(), *divided()])
 
 
 @pytest.mark.parametrize("num_sms", [FEW_SMS, 1000])
@@ -49,6 +56,13 @@ def _built() -> None:
 def test_bits(kind, num_sms):
     for part in in_parts({"spread": spread, "fewest_stages": fewest_stages}[kind]()):
         launch_all([job(config, SHAPE[0], num_sms=num_sms) for config in part], timeout=60)
+
+
+@pytest.mark.parametrize("num_sms", [FEW_SMS, 1000])
+@pytest.mark.parametrize("m", [1, 60, 190])
+def test_clusters_that_divide_k(m, num_sms):
+    """With few SMs a cluster has several tiles, and the sums of the one are in the place of the last one's."""
+    launch_all([job(config, m, num_sms=num_sms) for config in divided()], timeout=60)
 
 
 @pytest.mark.parametrize("m", [1, 65, 128])

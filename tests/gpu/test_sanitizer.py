@@ -15,19 +15,21 @@ from nvgemm.choice.problem import Problem
 
 pytestmark = pytest.mark.gpu
 
-SHAPE = (200, 136, 2064)  # 17 k-blocks: the ring of stages is used over and over
-KINDS = {  # block_m, k_split, cluster_m, cluster_n
-    "64 rows": (64, 1, 1, 1),
-    "K split by 2": (64, 2, 1, 1),
-    "128 rows": (128, 1, 1, 1),
-    "cluster along M": (128, 1, 2, 1),
-    "cluster along N, K split": (64, 2, 1, 2),
+SHAPE = (200, 136, 2288)  # 18 k-blocks: the ring of stages is used over and over
+KINDS = {  # block_m, k_split, cluster_m, cluster_n, cluster_k
+    "64 rows": (64, 1, 1, 1, 1),
+    "K split by 2": (64, 2, 1, 1, 1),
+    "128 rows": (128, 1, 1, 1, 1),
+    "cluster along M": (128, 1, 2, 1, 1),
+    "cluster along N, K split": (64, 2, 1, 2, 1),
+    "cluster that divides K": (128, 1, 1, 1, 2),
+    "cluster that divides K, K split": (64, 2, 1, 1, 2),
 }
 
 
 def config(name: str) -> GemmConfig:
     legal = [config for config in candidates(Problem(*SHAPE, True)) if config.block_n in (48, 64, 112)]
-    return next(c for c in legal if (c.block_m, c.k_split, c.cluster_m, c.cluster_n) == KINDS[name])
+    return next(c for c in legal if (c.block_m, c.k_split, c.cluster_m, c.cluster_n, c.cluster_k) == KINDS[name])
 
 
 LAYOUTS = ("contiguous-64", "psum-64", "offsets", "masked", "batched")

@@ -7,8 +7,8 @@ from itertools import product
 import pytest
 
 from nvgemm.choice.config import MAX_SHARED_BYTES, GemmConfig
-from nvgemm.choice.heuristic import Model, candidates
-from nvgemm.choice.problem import Problem
+from nvgemm.choice.heuristic import CLUSTERS, Model, candidates
+from nvgemm.choice.problem import Problem, ceil_div
 
 WIDTHS = [(8, 16), (8, 7168), (16, 144), (24, 112), (120, 128), (136, 16384), (576, 7168), (2056, 1040), (32768, 512)]
 SHAPES = [(m, n, k) for m, (n, k) in product((1, 3, 64, 65, 127, 128, 129, 256, 300, 8192), WIDTHS)]
@@ -63,16 +63,25 @@ def test_blocks_are_what_wgmma_and_tma_take(legal):
 
 def test_clusters(legal):
     for m, c in legal:
-        assert (c.cluster_m, c.cluster_n) in {(1, 1), (2, 1), (1, 2)}, c
+        assert (c.cluster_m, c.cluster_n, c.cluster_k) in CLUSTERS, c
         for sms in (s for s in SMS if s >= c.cluster_size):
             grid = c.grid(m, sms)
             assert grid % c.cluster_size == 0, c
-            assert c.cluster_size <= grid <= min(sms, c.num_tiles(m)), c
+            assert c.cluster_size <= grid <= min(sms, c.num_tiles(m) * c.cluster_k), c
+
+
+def test_the_ctas_of_a_cluster_divide_k_evenly_and_at_once(legal):
+    for m, c in (some for some in legal if some[1].cluster_k > 1):
+        k_blocks = ceil_div(c.shape_k, 128)
+        assert k_blocks % c.cluster_k == 0, c
+        assert k_blocks > c.cluster_k, c
+        assert c.grid(m, 132) == c.num_tiles(m) * c.cluster_k, c  # each has one part of one tile
+        assert c.block_m // 64 * c.k_split == c.num_consumers, c  # each warp 16 rows of it
 
 
 def test_tiles_cover_the_product(legal):
     for m, c in legal:
-        assert c.num_tiles(m) % c.cluster_size == 0, c
+        assert c.num_tiles(m) % (c.cluster_m * c.cluster_n) == 0, c
         assert c.num_tiles(m) * c.block_m * c.block_n >= m * c.shape_n, c
         assert c.num_tiles(m) < 2**32, c
 
@@ -80,7 +89,8 @@ def test_tiles_cover_the_product(legal):
 def test_all_kinds_are_among_them(legal):
     kinds = {(c.block_m, c.num_consumers // c.k_split) for _, c in legal}
     assert {(64, 1), (128, 2), (256, 2)} <= kinds
-    assert {c.cluster_size for _, c in legal} == {1, 2}
+    assert {c.cluster_m * c.cluster_n for _, c in legal} == {1, 2}
+    assert {c.cluster_k for _, c in legal} == {1, 2, 4}
     assert any(c.k_split > 1 for _, c in legal)
     assert any(128 % c.block_n and c.block_n % 128 for _, c in legal)
 

@@ -37,7 +37,7 @@ REPEATED = {
     ),
     "scheduler.cuh": (
         "return blockIdx.x / CLUSTER_SIZE + round * (gridDim.x / CLUSTER_SIZE);",
-        "rank_m = CLUSTER_M == 1 ? 0 : rank; rank_n = CLUSTER_N == 1 ? 0 : rank;",
+        "rank_m = CLUSTER_M == 1 ? 0 : rank; rank_n = CLUSTER_N == 1 ? 0 : rank; rank_k = CLUSTER_K == 1 ? 0 : rank;",
         "tiles = count_tiles_m(rows) * TILES_N, i = index(); if (i >= NUM_GROUPS * tiles) return false;",
         "group = GROUPING == BATCHED ? i / tiles : 0; place(tile, {0, group, 0, rows}, i - group * tiles);",
         "i = round == 0 ? index() : ticket();",
@@ -77,7 +77,7 @@ def check(config: GemmConfig, m: int, num_sms: int) -> None:
     for first in range(0, launch.grid, config.cluster_size):  # the CTAs of a cluster must go through as many stages
         assert len({len(tiles) for tiles in launch.tiles[first : first + config.cluster_size]}) == 1
     tiles = np.array([tile for part in launch.tiles for tile in part])
-    assert len(tiles) == config.num_groups * config.num_tiles(m)
+    assert len(tiles) == config.num_groups * config.num_tiles(m) * config.cluster_k
     group, row, column, lead, valid = tiles.T
     assert not any(x.any() for x in (row % config.block_m, column % config.block_n, lead))
     down, right = ceil_div(m, config.block_m), ceil_div(config.shape_n, config.block_n)
@@ -86,7 +86,7 @@ def check(config: GemmConfig, m: int, num_sms: int) -> None:
     cells = tuple(x[valid > 0] for x in (group, row // config.block_m, column // config.block_n))
     np.add.at(covered, cells, 1)
     rows[cells] = valid[valid > 0]
-    assert (covered == 1).all()
+    assert (covered == config.cluster_k).all()
     assert (rows.sum(axis=1) == m).all()
 
 
