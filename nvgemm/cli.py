@@ -25,6 +25,7 @@ run
   demo       a transformer layer's products, with errors and times
   bench      kernel times of a suite of shapes, beside other libraries
   latency    host time of calls, by part
+  tune       the fastest configuration of products, found by measurement and kept in a table
 
 `nvgemm COMMAND --help` tells the options of one. Each takes --json.
 Exit codes: 0 done, 1 an error told in a sentence, 2 wrong usage, 130 interrupted.
@@ -82,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     add("demo", commands.demo)
     _add_bench(add("bench", commands.bench))
     add("latency", commands.latency)
+    _add_tune(add("tune", commands.tune))
     return parser
 
 
@@ -124,6 +126,17 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=_count, default=30, help="cold: launches of each (default: 30)")
     parser.add_argument("--seconds", type=_seconds, default=2.0, help="sustained: time for each (default: 2)")
     parser.add_argument("--compare", type=Path, metavar="OLD.json", help="also tell what has moved since this run")
+
+
+def _add_tune(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--shape", nargs=3, action="append", metavar=("M", "N", "K"), help="may be given several times")
+    parser.add_argument("--shapes", type=Path, metavar="FILE", help="a file with M, N and K in each line")
+    parser.add_argument("--suite", action="store_true", help="the dense suite of nvgemm bench")
+    candidates_help = "of least predicted time that are timed (default: 32)"
+    parser.add_argument("--candidates", type=_count, default=32, metavar="COUNT", help=candidates_help)
+    parser.add_argument("--rounds", type=_count, default=30, help="launches of each of the fastest (default: 30)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="the table (default: tuned.json in the cache folder)")
+    parser.add_argument("--again", action="store_true", help="also products that the table has")
 
 
 def _count(text: str) -> int:

@@ -110,6 +110,13 @@ def latency(options: argparse.Namespace) -> None:
     print(as_json(facts) if options.json else latency.as_text(facts))
 
 
+def tune(options: argparse.Namespace) -> None:
+    """Configurations found by measurement."""
+    from nvgemm import tune
+
+    tune.run(options)
+
+
 def as_json(facts: Any) -> str:
     """As every ``--json`` writes it."""
     return json.dumps(facts, indent=2, ensure_ascii=False)

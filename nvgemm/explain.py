@@ -6,7 +6,8 @@ from typing import Any
 
 from nvgemm.choice import checks
 from nvgemm.choice.config import GemmConfig
-from nvgemm.choice.heuristic import H100_CLOCK, Model, candidates, measured_config, predict, select_config
+from nvgemm.choice.cost import H100_CLOCK, Model, predict
+from nvgemm.choice.heuristic import candidates, measured_config, select_config
 from nvgemm.choice.problem import Problem, ceil_div, traffic_bytes, traffic_bytes_with_scales
 from nvgemm.runtime.gemm_kernel import GemmKernel, model, model_here
 

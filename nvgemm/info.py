@@ -6,6 +6,7 @@ import importlib.util
 import os
 import platform
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from nvgemm import __version__, settings
@@ -42,7 +43,13 @@ def as_text(facts: dict[str, Any]) -> str:
 def _describe(device: dict[str, Any]) -> str:
     major, minor = device["capability"]
     supported = "" if (major, minor) == (9, 0) else "; not supported, compute capability 9.0 is needed"
-    return f"{device['name']}, compute capability {major}.{minor}, {device['num_sms']} SMs{supported}"
+    measured = (
+        ", ".join(Path(path).stem for path in device["tables"]) or "none has as many SMs, the model decides alone"
+    )
+    return (
+        f"{device['name']}, compute capability {major}.{minor}, {device['num_sms']} SMs{supported}; "
+        f"tables of measured blocks: {measured}"
+    )
 
 
 def _shown(value: object) -> str:
@@ -65,8 +72,14 @@ def _driver() -> dict[str, Any]:
         devices = [driver.device(ordinal) for ordinal in range(driver.device_count())]
     except (CudaError, UnsupportedDeviceError, ImportError) as error:
         return {"driver": str(error), "devices": []}
+    return {"driver": version, "devices": [_device(device) for device in devices]}
+
+
+def _device(device: Any) -> dict[str, Any]:
+    from nvgemm.runtime.gemm_kernel import model
+
     names = ("ordinal", "name", "capability", "num_sms")
-    return {"driver": version, "devices": [{name: getattr(device, name) for name in names} for device in devices]}
+    return {**{name: getattr(device, name) for name in names}, "tables": list(model(device).tables)}
 
 
 def _nvrtc() -> str:

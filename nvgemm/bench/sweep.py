@@ -1,54 +1,78 @@
-"""Candidate configurations of a product beside the one that is picked: what model and table are fitted to."""
+"""One dense product in many configurations beside each other: what the model and the tables are fitted to."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import nvgemm
 from nvgemm import settings
 from nvgemm.bench import libraries
 from nvgemm.bench.cold import Flush, Times, measure
 from nvgemm.choice.config import GemmConfig
-from nvgemm.choice.heuristic import H100_CLOCK, candidates, predict, select_config
+from nvgemm.choice.cost import H100_CLOCK, predict
+from nvgemm.choice.heuristic import candidates, select_config
 from nvgemm.choice.problem import Problem
 from nvgemm.runtime import driver
 from nvgemm.runtime.arrays import view
 from nvgemm.runtime.gemm_kernel import GemmKernel, build_config, model
 
+_TOLERANCE = 5e-3  # of the norm: sums in another order, rounded to BF16
+
+
+class Sweep:
+    """Operands of one product on device 0, and times of configurations on them; needs torch."""
+
+    def __init__(self, m: int, n: int, k: int) -> None:
+        self._torch = torch = libraries.torch()
+        self.problem, self.model = Problem(m, n, k, True), model(driver.require_hopper(0))
+        self.picked = select_config(self.problem, self.model)
+        self._a = nvgemm.per_token_cast_to_fp8(torch.randn(m, k, device="cuda"))
+        self._b = nvgemm.per_block_cast_to_fp8(torch.randn(n, k, device="cuda"))
+        self._expected = nvgemm.fp8_gemm_nt(self._a, self._b, torch.empty(m, n, dtype=torch.bfloat16, device="cuda"))
+        self._flush = Flush(torch)
+
+    def likely(self, count: int) -> list[GemmConfig]:
+        """The `count` candidates of least predicted time, and the one that is picked."""
+        legal = sorted(candidates(self.problem, self.model), key=self.predict)[:count]
+        return legal if self.picked in legal else [*legal, self.picked]
+
+    def predict(self, config: GemmConfig) -> float:
+        """Clocks by the model."""
+        return predict(config, self.problem, self.model)
+
+    def times(self, configs: Iterable[GemmConfig], rounds: int) -> dict[GemmConfig, Times]:
+        """Cold times of `configs`, alternating, fastest first.
+
+        Raises
+        ------
+        RuntimeError
+            A configuration gives another result than the one that is picked.
+        """
+        configs = list(configs)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(lambda config: build_config(config, settings.sass), configs))
+        runs = {str(i): self._launch(config) for i, config in enumerate(configs)}
+        times = measure(self._torch, self._flush, runs, rounds)
+        return {configs[int(i)]: of for i, of in sorted(times.items(), key=lambda item: item[1].us)}
+
+    def _launch(self, config: GemmConfig) -> Callable[[], None]:
+        d = self._torch.empty_like(self._expected)
+        kernel, stream = GemmKernel(config, settings.sass, driver.device(0)), self._torch.cuda.current_stream()
+        launch = kernel.bind(*(view(x, "operand") for x in (*self._a, *self._b, d)))
+        launch(stream.cuda_stream)
+        error = float((d.float() - self._expected.float()).norm() / self._expected.float().norm())
+        if not error <= _TOLERANCE:
+            raise RuntimeError(f"{config} is wrong: it differs by {error:.1e} of the result's norm")
+        return lambda keep=d: launch(stream.cuda_stream)  # type: ignore[misc]
+
 
 def run(m: int, n: int, k: int, count: int = 24) -> None:
     """Print the cold times of the `count` candidates with the least predicted time, fastest first; needs torch."""
-    torch = libraries.torch()
-    device, problem = driver.require_hopper(0), Problem(m, n, k, True)
-    configs = sorted(candidates(problem, model(device)), key=lambda config: predict(config, problem, model(device)))[
-        :count
-    ]
-    picked = select_config(problem, model(device))
-    if picked not in configs:
-        configs.append(picked)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(lambda config: build_config(config, settings.sass), configs))
-    times = measure(torch, Flush(torch), {str(i): run for i, run in enumerate(_runs(torch, configs, m, n, k))})
-    for i, of in sorted(times.items(), key=lambda item: item[1].us):
-        print(_line(configs[int(i)], of, predict(configs[int(i)], problem, model(device)), configs[int(i)] == picked))
-
-
-def _runs(torch: Any, configs: list[GemmConfig], m: int, n: int, k: int) -> list[Callable[[], None]]:
-    a = nvgemm.per_token_cast_to_fp8(torch.randn(m, k, device="cuda"))
-    b = nvgemm.per_block_cast_to_fp8(torch.randn(n, k, device="cuda"))
-    d = torch.empty(m, n, dtype=torch.bfloat16, device="cuda")
-    operands = [view(x, "operand") for x in (*a, *b, d)]
-    stream = torch.cuda.current_stream().cuda_stream
-
-    def launcher(config: GemmConfig) -> Callable[[], None]:
-        kernel = GemmKernel(config, settings.sass, driver.device(0))
-        launch = kernel.bind(*operands)
-        return lambda keep=(a, b, d): launch(stream)  # type: ignore[misc]
-
-    return [launcher(config) for config in configs]
+    sweep = Sweep(m, n, k)
+    for config, times in sweep.times(sweep.likely(count), rounds=30).items():
+        print(_line(config, times, sweep.predict(config), config == sweep.picked))
 
 
 def _line(c: GemmConfig, times: Times, clocks: float, picked: bool) -> str:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from ctypes import c_uint32, c_uint64, c_void_p
 from functools import lru_cache
+from pathlib import Path
 
+from nvgemm.choice import tables
 from nvgemm.choice.config import BLOCK_K, GemmConfig
-from nvgemm.choice.heuristic import H100, H100_CLOCK, Model, select_config
+from nvgemm.choice.cost import H100, H100_CLOCK, Model
+from nvgemm.choice.heuristic import select_config
 from nvgemm.choice.problem import Problem, ceil_div, k_block_stride, sfa_strides, tma_aligned_size
 from nvgemm.errors import CudaError, UnsupportedDeviceError
-from nvgemm.runtime import compile_hint, draws, driver, sm_limit, tensor_map
+from nvgemm.runtime import compile_hint, cubin_cache, draws, driver, sm_limit, tensor_map
 from nvgemm.runtime.array_view import ArrayView
 from nvgemm.runtime.build import Cubin, build
 from nvgemm.runtime.groups import Groups, group_stride, tall
@@ -86,10 +89,29 @@ def transposed_scales(sfa: ArrayView, ptr: int) -> ArrayView:
     return ArrayView(ptr, sfa.shape, sfa_strides(sfa.shape), "float32", sfa.device)
 
 
-@lru_cache(maxsize=64)
 def model(device: driver.Device) -> Model:
-    """What the choice of a configuration needs of `device`, with the peak rate of its memory."""
-    return Model(num_sms=device.num_sms, dram_bytes_per_clock=device.memory_bandwidth / H100_CLOCK)
+    """What the choice of a configuration needs of `device`: the peak rate of its memory, and what was measured on it.
+
+    A table that ``nvgemm tune`` wrote goes before the shipped one of the device that is most like it.
+    """
+    own = user_table()
+    return _model(device, (str(own),) if own is not None and own.is_file() else ())
+
+
+def user_table() -> Path | None:
+    """Where ``nvgemm tune`` writes; None where nothing can be kept."""
+    folder = cubin_cache.directory()
+    return None if folder is None else folder / "tuned.json"
+
+
+@lru_cache(maxsize=64)
+def _model(device: driver.Device, own: tuple[str, ...]) -> Model:
+    shipped = tables.nearest(device.num_sms, device.clock_khz, device.memory_bandwidth)
+    return Model(
+        num_sms=device.num_sms,
+        dram_bytes_per_clock=device.memory_bandwidth / H100_CLOCK,
+        tables=own if shipped is None else (*own, shipped),
+    )
 
 
 def model_here(num_sms: int | None) -> tuple[str, Model]:

@@ -11,6 +11,7 @@ import pytest
 
 import nvgemm
 from nvgemm import cli, commands, settings
+from nvgemm.runtime import driver
 
 ROOT = Path(__file__).resolve().parents[2]
 SHAPE = ["--dense", "256", "512", "512"]
@@ -39,6 +40,17 @@ def test_info_names_every_setting(capsys: pytest.CaptureFixture[str], shared_cac
     assert facts["nvgemm"] == nvgemm.__version__
     assert facts["cache"]["directory"] == shared_cache
     assert facts["settings"]["sass"] == {"value": "s2e2", "variable": "NVGEMM_SASS"}
+
+
+def test_info_tells_the_tables_of_a_device(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    h200 = driver.Device(0, "H200", (9, 0), 132, 1_980_000, 50 << 20, 4_800_000_000_000, 232_448)
+    devices = [h200, h200._replace(ordinal=1, name="H20", num_sms=78)]
+    monkeypatch.setattr(driver, "driver_version", lambda: (13, 0))
+    monkeypatch.setattr(driver, "device_count", lambda: 2)
+    monkeypatch.setattr(driver, "device", devices.__getitem__)
+    text = output(capsys, "info")
+    assert "H200, compute capability 9.0, 132 SMs; tables of measured blocks: h100" in text
+    assert "H20, compute capability 9.0, 78 SMs; tables of measured blocks: none has as many SMs" in text
 
 
 def test_explain_weighs_candidates_against_floors(capsys: pytest.CaptureFixture[str]) -> None:
@@ -78,7 +90,7 @@ def test_explain_refuses_a_shape_without_a_kernel(capsys: pytest.CaptureFixture[
     assert "N % 8 == 0" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["info", "explain", "sass", "compile", "demo", "bench", "latency"])
+@pytest.mark.parametrize("command", ["info", "explain", "sass", "compile", "demo", "bench", "latency", "tune"])
 def test_every_command_has_help_and_json(capsys: pytest.CaptureFixture[str], command: str) -> None:
     with pytest.raises(SystemExit) as stop:
         cli.main([command, "--help"])

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from nvgemm.bench.suites import DENSE
-from nvgemm.choice import heuristic, tuned
-from nvgemm.choice.heuristic import Model, candidates, measured_config, predict, select_config
+from nvgemm.choice import heuristic, tables
+from nvgemm.choice.cost import Model, predict
+from nvgemm.choice.heuristic import candidates, measured_config, select_config
 from nvgemm.choice.problem import Problem
 
 SHAPES = [(m, n, k) for m in (1, 5, 63, 128, 300, 4096) for n, k in ((8, 16), (24, 7168), (2112, 1040), (7168, 16384))]
@@ -41,14 +42,16 @@ def test_the_candidate_of_least_predicted_time(shape):
 
 
 def test_every_measured_choice_is_a_legal_configuration():
-    for m, n, k in tuned.TUNED:
-        problem = Problem(m, n, k, True)
+    dense = [sizes for grouping, _, *sizes in tables.table(tables.H100).blocks if grouping == "dense"]
+    assert len(dense) > 40
+    for sizes in dense:
+        problem = Problem(*sizes, True)
         assert measured_config(problem) == select_config(problem)
         assert select_config(problem)._replace(k_unroll=1) in [c._replace(k_unroll=1) for c in candidates(problem)]
 
 
 def test_a_few_rows_are_not_measured_with_many():
-    assert [tuned._rows(m) for m in (0, 1, 2, 16, 17, 64, 65, 4096)] == [16, 16, 16, 16, 64, 64, 128, 4096]
+    assert [tables.bucket(m) for m in (0, 1, 2, 16, 17, 64, 65, 4096)] == [16, 16, 16, 16, 64, 64, 128, 4096]
 
 
 def test_the_waves_that_are_left_out_would_not_be_chosen(monkeypatch):

@@ -48,7 +48,7 @@ def test_wheel_carries_every_kernel_source(wheel: zipfile.ZipFile) -> None:
 def test_wheel_holds_the_package_and_nothing_else(wheel: zipfile.ZipFile) -> None:
     names = wheel.namelist()
     assert {name.split("/")[0] for name in names} == {"nvgemm", "nvgemm-0.1.0.dist-info"}
-    assert "nvgemm/py.typed" in names
+    assert {"nvgemm/py.typed", "nvgemm/tuned/h100.json"} <= set(names)
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert not [name for name in names if "__pycache__" in name or name.endswith((".cubin", ".so"))]
 

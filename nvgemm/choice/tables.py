@@ -1,0 +1,118 @@
+"""Measured blocks: tables that `nvgemm tune` writes, those shipped in ``nvgemm/tuned`` and a user's own.
+
+A table is JSON: ``device`` (`DEVICE`), and ``products``, each with M, N and K, ``grouping`` and ``groups`` unless it is
+dense, and `Blocks`. ``us``, the time measured, is for people.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import warnings
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from nvgemm.choice.problem import Grouping, Problem, align
+
+SHIPPED = Path(__file__).resolve().parents[1] / "tuned"
+H100 = str(SHIPPED / "h100.json")
+
+DEVICE = ("name", "num_sms", "clock_khz", "memory_bandwidth")  # what a table tells of its device
+
+Key = tuple[str, int, int, int, int]  # grouping, groups, M as `bucket` gives it, N, K
+
+
+class Blocks(NamedTuple):
+    """The part of a `GemmConfig` that is searched. `k_unroll` is given where more than is usual pays."""
+
+    block_m: int
+    block_n: int
+    num_consumers: int
+    k_split: int
+    cluster_m: int
+    cluster_n: int
+    k_unroll: int | None = None
+    cluster_k: int = 1
+
+
+class Table(NamedTuple):
+    """One file."""
+
+    device: Mapping[str, Any]
+    blocks: Mapping[Key, Blocks]
+
+
+def lookup(problem: Problem, paths: Iterable[str], num_sms: int) -> Blocks | None:
+    """The blocks for `problem` in the first of these tables that has it and was measured on as many SMs, or None."""
+    wanted = key(problem)
+    tables = (read(path) for path in paths)
+    found = (table.blocks.get(wanted) for table in tables if table and table.device["num_sms"] == num_sms)
+    return next((blocks for blocks in found if blocks is not None), None)
+
+
+def key(problem: Problem) -> Key:
+    """What a table tells products by."""
+    return problem.grouping.name.lower(), problem.groups, bucket(problem.group_rows), problem.n, problem.k
+
+
+def bucket(m: int) -> int:
+    """Largest M with the same tiles as `m`, so with the same best blocks; a few rows are not like many."""
+    return 16 if m <= 16 else align(m, 64)
+
+
+def nearest(num_sms: int, clock_khz: int, memory_bandwidth: int) -> str | None:
+    """The shipped table of the device most like this one, among those with as many SMs; None where there is none."""
+
+    def distance(path: str) -> float:
+        device = table(path).device
+        clocks, bandwidths = device["clock_khz"] / clock_khz, device["memory_bandwidth"] / memory_bandwidth
+        return abs(math.log(clocks)) + abs(math.log(bandwidths))
+
+    alike = [path for path in map(str, sorted(SHIPPED.glob("*.json"))) if table(path).device["num_sms"] == num_sms]
+    return min(alike, key=distance, default=None)
+
+
+def read(path: str) -> Table | None:
+    """The table at `path`; None where there is none, or, with a warning, where it is not one."""
+    try:
+        return table(path)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        warnings.warn(f"{path} is ignored: no table of nvgemm tune ({type(error).__name__}: {error})", stacklevel=2)
+        return None
+
+
+def table(path: str) -> Table:
+    """The table at `path`, read again when the file has changed."""
+    return _table(path, os.stat(path).st_mtime_ns)
+
+
+@lru_cache(maxsize=16)
+def _table(path: str, changed: int) -> Table:
+    content = json.loads(Path(path).read_bytes())
+    device = {name: content["device"][name] for name in DEVICE}
+    return Table(device, {key_of(product): _blocks(product) for product in content["products"]})
+
+
+def key_of(product: Mapping[str, Any]) -> Key:
+    """The same of a product in a table."""
+    grouping = Grouping[product.get("grouping", "dense").upper()].name.lower()
+    return grouping, product.get("groups", 1), bucket(product["m"]), product["n"], product["k"]
+
+
+def _blocks(product: Mapping[str, Any]) -> Blocks:
+    return Blocks(**{name: int(product[name]) for name in Blocks._fields if name in product})
+
+
+def write(path: Path, device: Mapping[str, Any], products: Iterable[Mapping[str, Any]]) -> None:
+    """Publish a table at once, one product a line."""
+    lines = ",\n".join(f"    {json.dumps(product)}" for product in products)
+    text = f'{{\n  "device": {json.dumps(device)},\n  "products": [\n{lines}\n  ]\n}}\n'
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(f".{os.getpid()}.tmp")
+    unfinished.write_text(text)
+    os.replace(unfinished, path)

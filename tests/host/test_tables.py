@@ -1,0 +1,108 @@
+"""Tables of measured blocks: which one decides, and what becomes of one that is none."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from nvgemm.choice import tables
+from nvgemm.choice.cost import H100, Model
+from nvgemm.choice.heuristic import measured_config, select_config
+from nvgemm.choice.problem import Grouping, Problem
+from nvgemm.choice.tables import Blocks
+
+DEVICE = {"name": "a device", "num_sms": 132, "clock_khz": 1_755_000, "memory_bandwidth": 4_800_000_000_000}
+PRODUCT = {"m": 16, "n": 4096, "k": 7168, **Blocks(64, 48, 2, 2, 1, 1)._asdict(), "us": 12.5}
+PRODUCT.pop("k_unroll")
+PROBLEM = Problem(9, 4096, 7168, True)
+
+
+def table(folder: Path, name: str = "tuned.json", products=(PRODUCT,), **device) -> str:
+    tables.write(folder / name, DEVICE | device, products)
+    return str(folder / name)
+
+
+def test_what_is_written_is_read(tmp_path):
+    grouped = {"grouping": "masked", "groups": 6, "m": 20, "n": 512, "k": 128, **PRODUCT, "cluster_k": 2}
+    read = tables.table(table(tmp_path, products=[PRODUCT, grouped | {"m": 20, "n": 512, "k": 128}]))
+    assert read.device == DEVICE
+    assert read.blocks == {
+        ("dense", 1, 16, 4096, 7168): Blocks(64, 48, 2, 2, 1, 1),
+        ("masked", 6, 64, 512, 128): Blocks(64, 48, 2, 2, 1, 1, cluster_k=2),
+    }
+    assert [path.name for path in tmp_path.iterdir()] == ["tuned.json"]
+
+
+def test_the_first_table_that_has_a_product_decides(tmp_path):
+    own = Model(tables=(table(tmp_path), tables.H100))
+    assert measured_config(PROBLEM, own).block_n == 48
+    assert select_config(PROBLEM, own) == measured_config(PROBLEM, own)
+    assert measured_config(PROBLEM._replace(n=2112), own) == measured_config(PROBLEM._replace(n=2112), H100)
+    assert measured_config(PROBLEM._replace(n=2120), own) is None
+
+
+def test_a_table_of_other_sms_is_not_asked(tmp_path):
+    own = (table(tmp_path, num_sms=78),)
+    assert measured_config(PROBLEM, Model(tables=own)) is None
+    assert measured_config(PROBLEM, Model(num_sms=78, tables=own)).block_n == 48
+    assert measured_config(PROBLEM, H100._replace(num_sms=131)) is None
+
+
+def test_a_changed_table_is_read_again(tmp_path):
+    path = table(tmp_path)
+    assert tables.lookup(PROBLEM, [path], 132).block_n == 48
+    Path(path).unlink()
+    assert tables.lookup(PROBLEM, [path], 132) is None
+    table(tmp_path, products=[PRODUCT | {"block_n": 64}])
+    assert tables.lookup(PROBLEM, [path], 132).block_n == 64
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        "{}",
+        json.dumps({"device": DEVICE}),
+        json.dumps({"device": {"num_sms": 132}, "products": []}),
+        json.dumps({"device": DEVICE, "products": [{"m": 1, "n": 8, "k": 16}]}),
+        json.dumps({"device": DEVICE, "products": [PRODUCT | {"grouping": "neither"}]}),
+        json.dumps({"device": DEVICE, "products": [PRODUCT | {"block_m": "wide"}]}),
+    ],
+)
+def test_a_file_that_is_no_table_is_ignored_with_a_warning(tmp_path, content):
+    path = tmp_path / "tuned.json"
+    path.write_text(content)
+    own = Model(tables=(str(path), tables.H100))
+    with pytest.warns(UserWarning, match=r"tuned\.json is ignored: no table of nvgemm tune"):
+        assert measured_config(PROBLEM, own) == measured_config(PROBLEM, H100)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"block_m": 96}, {"block_n": 20}, {"block_n": 192}, {"num_consumers": 3}, {"cluster_m": 2, "cluster_n": 2}],
+)
+def test_blocks_that_no_kernel_is_built_for_are_not_taken(tmp_path, change):
+    own = Model(tables=(table(tmp_path, products=[PRODUCT | {"num_consumers": 4, "k_split": 4} | change]),))
+    with pytest.warns(UserWarning, match="no kernel is built for"):
+        assert measured_config(PROBLEM, own) is None
+
+
+def test_the_nearest_device_with_as_many_sms(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "SHIPPED", tmp_path)
+    slow = table(tmp_path, "slow.json", memory_bandwidth=3_350_000_000_000)
+    fast = table(tmp_path, "fast.json", memory_bandwidth=4_800_000_000_000)
+    few = table(tmp_path, "few.json", num_sms=78)
+    assert tables.nearest(132, 1_755_000, 4_300_000_000_000) == fast
+    assert tables.nearest(132, 1_755_000, 3_350_000_000_000) == slow
+    assert tables.nearest(78, 1_980_000, 4_000_000_000_000) == few
+    assert tables.nearest(114, 1_755_000, 2_000_000_000_000) is None
+
+
+def test_shipped_tables_say_what_they_were_measured_on():
+    assert [path.stem for path in sorted(tables.SHIPPED.glob("*.json"))] == ["h100"]
+    assert tables.table(tables.H100).device["num_sms"] == H100.num_sms
+    groupings = {key[0] for key in tables.table(tables.H100).blocks}
+    assert groupings == {grouping.name.lower() for grouping in (Grouping.DENSE, Grouping.MASKED, Grouping.OFFSETS)}

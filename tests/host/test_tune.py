@@ -1,0 +1,120 @@
+"""`nvgemm tune`, with invented times in place of a GPU's."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from nvgemm import cli, settings, tune
+from nvgemm.bench.cold import Times
+from nvgemm.choice import tables
+from nvgemm.choice.heuristic import candidates, select_config
+from nvgemm.choice.problem import Problem
+from nvgemm.runtime.driver import Device
+
+pytest.importorskip("rich")
+HOPPER = Device(0, "a Hopper GPU", (9, 0), 132, 1_980_000, 50 << 20, 3_352_320_000_000, 232_448)
+
+
+class Sweep:
+    """Narrow tiles are fast, and at a second look the widest of the narrow."""
+
+    made: ClassVar[list[tuple[int, int, int]]] = []
+
+    def __init__(self, m: int, n: int, k: int) -> None:
+        self.made.append((m, n, k))
+        self.problem = Problem(m, n, k, True)
+        self.picked = select_config(self.problem)
+
+    def likely(self, count):
+        return [*list(candidates(self.problem))[:count], self.picked]
+
+    def times(self, configs, rounds):
+        sign = 1 if rounds == tune.FIRST_ROUNDS else -1
+        ordered = sorted(configs, key=lambda config: (config == self.picked, sign * config.block_n))
+        return {config: Times(10.0 + i, 0.0) for i, config in enumerate(ordered)}
+
+
+@pytest.fixture(autouse=True)
+def _device(monkeypatch, tmp_path):
+    monkeypatch.setattr(tune, "Sweep", Sweep)
+    monkeypatch.setattr(tune.driver, "require_hopper", lambda ordinal: HOPPER)
+    monkeypatch.setattr(settings, "cache_dir", str(tmp_path))
+    monkeypatch.setattr(Sweep, "made", [])
+
+
+def test_the_fastest_of_the_second_look_goes_into_the_table(tmp_path, capsys):
+    assert cli.main(["tune", "--shape", "300", "2056", "7168", "--candidates", "20"]) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "tuned.json")
+    (key, blocks), *others = tables.table(str(tmp_path / "tuned.json")).blocks.items()
+    assert key == ("dense", 1, 320, 2056, 7168)
+    assert not others
+    first = sorted(c.block_n for c in list(candidates(Problem(300, 2056, 7168, True)))[:20])
+    assert blocks.block_n == max(first[: tune.FINALISTS])
+    assert json.loads((tmp_path / "tuned.json").read_text())["device"] == {
+        name: getattr(HOPPER, name) for name in tables.DEVICE
+    }
+
+
+def test_what_was_interrupted_is_taken_up(tmp_path, monkeypatch, capsys):
+    shapes = [(64, 576, 7168), (128, 576, 7168), (256, 576, 7168)]
+
+    def interrupted(m, n, k):
+        if m == 128:
+            raise KeyboardInterrupt
+        return Sweep(m, n, k)
+
+    arguments = ["tune", *(word for shape in shapes for word in ("--shape", *map(str, shape))), "--json"]
+    monkeypatch.setattr(tune, "Sweep", interrupted)
+    assert cli.main(arguments) == cli.INTERRUPTED
+    monkeypatch.setattr(tune, "Sweep", Sweep)
+    assert cli.main(arguments) == 0
+    assert Sweep.made == shapes
+    assert [product["m"] for product in json.loads(capsys.readouterr().out)] == [64, 128, 256]
+    assert cli.main([*arguments, "--again"]) == 0
+    assert Sweep.made == [*shapes, *shapes]
+
+
+def test_of_sizes_that_share_an_entry_the_largest_is_measured(tmp_path):
+    file = tmp_path / "shapes"
+    file.write_text("# tokens, then weights\n 1 576 7168\n16x576x7168  # decode\n\n3, 576, 7168\n100×576×7168\n")
+    assert cli.main(["tune", "--shapes", str(file)]) == 0
+    assert Sweep.made == [(16, 576, 7168), (100, 576, 7168)]
+
+
+def test_what_the_table_of_another_device_has_is_not_mixed(tmp_path, capsys):
+    path = tmp_path / "h200.json"
+    tables.write(path, {"name": "H200", "num_sms": 132, "clock_khz": 1_980_000, "memory_bandwidth": 1}, [])
+    before = path.read_bytes()
+    assert cli.main(["tune", "--shape", "64", "576", "7168", "--out", str(path)]) == 1
+    assert "was measured on another device, H200" in capsys.readouterr().err
+    assert path.read_bytes() == before
+    assert not Sweep.made
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "name products by"),
+        (["--shape", "64", "576", "x"], "expected M N K, got 64 576 x"),
+        (["--shape", "64", "100", "7168"], "N % 8 == 0"),
+        (["--shapes", "absent"], "No such file"),
+    ],
+)
+def test_what_cannot_be_tuned_is_refused_before_anything_is_measured(arguments, message, capsys):
+    assert cli.main(["tune", *arguments]) == 1
+    assert message in capsys.readouterr().err
+    assert not Sweep.made
+
+
+def test_a_users_table_goes_before_the_shipped_one(tmp_path, monkeypatch):
+    from nvgemm.runtime import gemm_kernel
+
+    assert gemm_kernel.model(HOPPER).tables == (tables.H100,)
+    assert cli.main(["tune", "--shape", "64", "576", "7168"]) == 0
+    assert gemm_kernel.model(HOPPER).tables == (str(tmp_path / "tuned.json"), tables.H100)
+    assert gemm_kernel.model(HOPPER._replace(num_sms=78)).tables == (str(tmp_path / "tuned.json"),)
+    assert Path(gemm_kernel.user_table()) == tmp_path / "tuned.json"
