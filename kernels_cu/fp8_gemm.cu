@@ -27,6 +27,8 @@ static_assert(NUM_CONSUMERS == 1 || NUM_CONSUMERS == 2 || NUM_CONSUMERS == 4, "C
 static_assert(NUM_STAGES % K_SPLIT == 0, "each consumer has as many stages");
 static_assert(!HAS_SEGMENTS || K_SPLIT <= 2, "where a tile begins in the ring would tell the order of its sums");
 static_assert(CLUSTER_K == 1 || NUM_SLICES == 1, "a warp has 16 rows of a tile");
+static_assert(ceil_div(SHAPE_K, BLOCK_K) % CLUSTER_K == 0, "each CTA of a cluster has as many k-blocks");
+static_assert(CLUSTER_K == 1 || GROUPING == DENSE, "no consumer skips a tile whose sums are counted");
 static_assert(K_SPLIT == 1 || (K_SPLIT == NUM_CONSUMERS && BLOCK_M == 64), "K is split among all consumers of 64 rows");
 constexpr uint32_t NUM_THREADS = 128 * (NUM_CONSUMERS + 1);
 

@@ -42,14 +42,13 @@ def as_text(facts: dict[str, Any]) -> str:
 
 def _describe(device: dict[str, Any]) -> str:
     major, minor = device["capability"]
-    supported = "" if (major, minor) == (9, 0) else "; not supported, compute capability 9.0 is needed"
+    text = f"{device['name']}, compute capability {major}.{minor}, {device['num_sms']} SMs"
+    if (major, minor) != (9, 0):
+        return f"{text}; not supported, compute capability 9.0 is needed"
     measured = (
         ", ".join(Path(path).stem for path in device["tables"]) or "none has as many SMs, the model decides alone"
     )
-    return (
-        f"{device['name']}, compute capability {major}.{minor}, {device['num_sms']} SMs{supported}; "
-        f"tables of measured blocks: {measured}"
-    )
+    return f"{text}; tables of measured blocks: {measured}"
 
 
 def _shown(value: object) -> str:

@@ -12,7 +12,6 @@ from typing import Any
 from nvgemm.bench.suites import DENSE
 from nvgemm.bench.sweep import Sweep
 from nvgemm.choice import checks, tables
-from nvgemm.choice.config import GemmConfig
 from nvgemm.choice.problem import Problem
 from nvgemm.commands import as_json
 from nvgemm.runtime import driver
@@ -25,11 +24,16 @@ Shape = tuple[int, int, int]  # M, N, K
 
 def run(options: argparse.Namespace) -> None:
     """Tune what the options name, and print where the table is."""
-    shapes = [*map(_shape, options.shape or ()), *_listed(options.shapes), *(DENSE if options.suite else ())]
+    shapes: list[Shape] = [
+        *map(_shape, options.shape or ()),
+        *_listed(options.shapes),
+        *(DENSE if options.suite else ()),
+    ]
     if not shapes:
         raise ValueError("tune: name products by --shape M N K, --shapes FILE or --suite")
     path = _path(options)
-    tuned = list(_told(tune(shapes, path, options.candidates, options.rounds, options.again), len(shapes)))
+    products = tune(shapes, path, options.candidates, options.rounds, options.again)
+    tuned = list(_told(products, len({tables.key(Problem(*shape, True)) for shape in shapes})))
     print(as_json(tuned) if options.json else path)
 
 
@@ -48,13 +52,11 @@ def tune(shapes: Sequence[Shape], path: Path, count: int, rounds: int, again: bo
     for shape in shapes:
         checks.sizes(*shape)
     device = _device()
-    products = _started(path, device)
     of_bucket = {tables.key(Problem(*shape, True)): shape for shape in sorted(shapes)}  # the largest M of each
     for key, shape in of_bucket.items():
-        if again or key not in products:
-            products[key] = _fastest(shape, count, rounds)
-            tables.write(path, device, products.values())
-        yield products[key]
+        if again or key not in _started(path, device):
+            _keep(path, device, {key: _fastest(shape, count, rounds)})
+        yield _started(path, device)[key]
 
 
 def _fastest(shape: Shape, count: int, rounds: int) -> dict[str, Any]:
@@ -64,15 +66,12 @@ def _fastest(shape: Shape, count: int, rounds: int) -> dict[str, Any]:
     config, best = next(iter(times.items()))
     return {
         **dict(zip("mnk", shape, strict=True)),
-        **_blocks(config),
+        **{
+            name: getattr(config, name) for name in tables.Blocks._fields
+        },  # stages, strips and raster follow from these
         "us": round(best.us, 2),
         "before_us": round(times[sweep.picked].us, 2),
     }
-
-
-def _blocks(config: GemmConfig) -> dict[str, int]:
-    """What a table holds of a configuration: stages, strips and raster follow from it."""
-    return {name: getattr(config, name) for name in tables.Blocks._fields if name != "k_unroll"}
 
 
 def _device() -> dict[str, Any]:
@@ -80,16 +79,26 @@ def _device() -> dict[str, Any]:
     return {name: getattr(device, name) for name in tables.DEVICE}
 
 
+def _keep(path: Path, device: dict[str, Any], products: dict[tables.Key, dict[str, Any]]) -> None:
+    """Add `products` to the table as it is now: another process may have added some."""
+    tables.write(path, device, {**_started(path, device), **products}.values())
+
+
 def _started(path: Path, device: dict[str, Any]) -> dict[tables.Key, dict[str, Any]]:
     """Products of the table at `path`, if there is one."""
     if not path.exists():
         return {}
-    content = json.loads(path.read_bytes())
-    if any(content["device"][name] != device[name] for name in tables.DEVICE if name != "name"):
-        raise ValueError(
-            f"--out: {path} was measured on another device, {content['device']['name']}; name another file"
-        )
-    return {tables.key_of(product): product for product in content["products"]}
+    try:
+        content = json.loads(path.read_bytes())
+        is_alike, name = tables.is_alike(content["device"], device), content["device"]["name"]
+        products = {tables.key_of(product): product for product in content["products"]}
+        for product in products.values():
+            tables.blocks_of(product)
+    except tables.NO_TABLE as error:
+        raise ValueError(f"--out: {path} is no table of nvgemm tune ({type(error).__name__}: {error})") from error
+    if not is_alike:
+        raise ValueError(f"--out: {path} was measured on another device, {name}; NVGEMM_CACHE_DIR names another folder")
+    return products
 
 
 def _path(options: argparse.Namespace) -> Path:
@@ -101,7 +110,7 @@ def _path(options: argparse.Namespace) -> Path:
 
 def _listed(path: Path | None) -> Iterator[Shape]:
     """Products of a file: M, N and K in a line, also as 64x4096x7168; what follows a # is not read."""
-    for line in path.read_text().splitlines() if path else ():
+    for line in path.read_text(encoding="utf-8").splitlines() if path else ():
         if text := line.partition("#")[0].strip():
             yield _shape(re.split(r"[\s,x×]+", text))
 
@@ -115,9 +124,13 @@ def _shape(words: Sequence[str]) -> Shape:
 
 def _told(products: Iterator[dict[str, Any]], count: int) -> Iterator[dict[str, Any]]:
     """A bar and a line for each product, on stderr."""
-    from rich.console import Console
-    from rich.progress import track
-
+    try:
+        from rich.console import Console
+        from rich.progress import track
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "rich is not installed, which shows the progress: pip install 'nvgemm[tools]'"
+        ) from error
     console = Console(stderr=True, highlight=False)
     for product in track(products, "tuning", count, console=console, transient=True):
         console.print(_line(product))
@@ -125,8 +138,11 @@ def _told(products: Iterator[dict[str, Any]], count: int) -> Iterator[dict[str, 
 
 
 def _line(product: dict[str, Any]) -> str:
-    name = f"{product['m']}×{product['n']}×{product['k']}"
-    blocks = f"{product['block_m']}×{product['block_n']}, {product['num_consumers']} consumers"
-    cluster = f"cluster {product['cluster_m']}×{product['cluster_n']}×{product['cluster_k']}"
-    before = f", before {product['before_us']:.2f}" if "before_us" in product else ""
-    return f"{name:<20} {blocks}, {cluster}: {product['us']:.2f} µs{before}"
+    name, blocks = f"{product['m']}×{product['n']}×{product['k']}", tables.blocks_of(product)
+    cluster = f"cluster {blocks.cluster_m}×{blocks.cluster_n}×{blocks.cluster_k}"
+    times = [
+        f"{product[field]:.2f} µs{when}" for field, when in (("us", ""), ("before_us", " before")) if field in product
+    ]
+    return (
+        f"{name:<20} {blocks.block_m}×{blocks.block_n}, {blocks.num_consumers} consumers, {cluster}: {', '.join(times)}"
+    )

@@ -18,6 +18,7 @@ MOST_WAVES = 8  # of tiles smaller than this; more were predicted fastest for 7 
 LEAST_RASTER, MOST_RASTER = 4, 32  # of groups, which may have more rows than expected
 SMALL_TILE = 128 * 96
 CLUSTERS = ((1, 1, 1), (2, 1, 1), (1, 2, 1), (1, 1, 2), (1, 1, 4))  # along M, along N, and that divide K
+CLUSTERED = {2: 1.0, 4: 0.97}  # share of the SMs that run clusters of so many at once: a GPC of 18 has 4 of 4 (H100)
 ACCUMULATOR_REGISTERS = {1: 216, 2: 200, 4: 68}  # by consumers, with the scales of B; their threads have some more
 
 
@@ -38,8 +39,9 @@ def measured_config(problem: Problem, device: Model = H100) -> GemmConfig | None
 
 
 def _is_legal(blocks: tables.Blocks) -> bool:
-    block_m, block_n, num_consumers, k_split, cluster_m, cluster_n, _, cluster_k = blocks
+    block_m, block_n, num_consumers, k_split, cluster_m, cluster_n, k_unroll, cluster_k = blocks
     is_kind = (block_m, num_consumers, k_split) in CONSUMERS and (cluster_m, cluster_n, cluster_k) in CLUSTERS
+    is_kind = is_kind and k_unroll in (None, 1, 2, 4)
     return is_kind and block_n in range(8, 257, 8) and _registers_allow(block_m, block_n, num_consumers, k_split)
 
 
@@ -48,10 +50,6 @@ def candidates(problem: Problem, device: Model = H100) -> Iterator[GemmConfig]:
     for block_m, num_consumers, k_split in CONSUMERS:
         if block_m > 64 and problem.group_rows <= block_m // 2:
             continue
-        if problem.grouping is Grouping.CONTIGUOUS and block_m > max(problem.alignment, 64):
-            continue
-        if problem.grouping.on_device and k_split > 2:
-            continue  # three sums and more would be added in another order in each run
         for block_n in BLOCKS_N if problem.grouping is Grouping.DENSE else (*BLOCKS_N, 256):
             if block_n >= problem.n + 8 or not _registers_allow(block_m, block_n, num_consumers, k_split):
                 continue
@@ -59,7 +57,7 @@ def candidates(problem: Problem, device: Model = H100) -> Iterator[GemmConfig]:
             if tiles > MOST_WAVES * device.num_sms and block_m * block_n < SMALL_TILE and 2 * block_n <= problem.n:
                 continue
             for cluster_m, cluster_n, cluster_k in CLUSTERS:
-                if cluster_k > 1 and tiles * cluster_k > device.num_sms:
+                if cluster_k > 1 and tiles * cluster_k > CLUSTERED[cluster_k] * device.num_sms:
                     continue
                 blocks = block_m, block_n, num_consumers, k_split, cluster_m, cluster_n
                 config = _complete(problem, device, *blocks, cluster_k=cluster_k)
@@ -94,7 +92,13 @@ def _complete(
     """Strips, stages and raster for these blocks; None where the cluster or shared memory does not allow them."""
     if cluster_m * cluster_n * cluster_k > device.num_sms:
         return None
-    if cluster_k > 1 and not _divides_k(problem, cluster_k, _slices(block_m, num_consumers, k_split)):
+    if problem.grouping is Grouping.CONTIGUOUS and block_m > max(problem.alignment, 64):
+        return None
+    if problem.grouping.on_device and k_split > 2:
+        return None  # three sums and more would be added in another order in each run
+    if cluster_k > 1 and not (block_n <= 192 and _slices(block_m, num_consumers, k_split) == 1):
+        return None  # a consumer has one slice, whose sums it sends
+    if cluster_k > 1 and not _divides_k(problem, cluster_k):
         return None
     if cluster_m == 2 and (block_n % 16 or problem.group_rows <= block_m or problem.grouping is Grouping.CONTIGUOUS):
         return None
@@ -131,10 +135,10 @@ def _complete(
     )
 
 
-def _divides_k(problem: Problem, cluster_k: int, slices: int) -> bool:
-    """Whether the CTAs of a cluster can divide the k-blocks of a tile: evenly, with sums of 16 rows a warp."""
-    k_blocks, dense = ceil_div(problem.k, BLOCK_K), problem.grouping in (Grouping.DENSE, Grouping.BATCHED)
-    return dense and slices == 1 and k_blocks % cluster_k == 0 and k_blocks > cluster_k
+def _divides_k(problem: Problem, cluster_k: int) -> bool:
+    """Whether the CTAs of a cluster can divide the k-blocks of a tile evenly."""
+    k_blocks = ceil_div(problem.k, BLOCK_K)
+    return problem.grouping is Grouping.DENSE and k_blocks % cluster_k == 0 and k_blocks > cluster_k
 
 
 def _unroll(columns: int) -> int:

@@ -22,6 +22,8 @@ H100 = str(SHIPPED / "h100.json")
 
 DEVICE = ("name", "num_sms", "clock_khz", "memory_bandwidth")  # what a table tells of its device
 
+NO_TABLE = ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError  # what reading one may raise
+
 Key = tuple[str, int, int, int, int]  # grouping, groups, M as `bucket` gives it, N, K
 
 
@@ -68,11 +70,16 @@ def nearest(num_sms: int, clock_khz: int, memory_bandwidth: int) -> str | None:
 
     def distance(path: str) -> float:
         device = table(path).device
-        clocks, bandwidths = device["clock_khz"] / clock_khz, device["memory_bandwidth"] / memory_bandwidth
-        return abs(math.log(clocks)) + abs(math.log(bandwidths))
+        clocks = device["clock_khz"] / max(clock_khz, 1)  # a driver that does not tell says 0
+        return abs(math.log(clocks)) + abs(math.log(device["memory_bandwidth"] / max(memory_bandwidth, 1)))
 
     alike = [path for path in map(str, sorted(SHIPPED.glob("*.json"))) if table(path).device["num_sms"] == num_sms]
     return min(alike, key=distance, default=None)
+
+
+def is_alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether what is measured on the one device holds on the other, whatever their names."""
+    return all(one[name] == other[name] for name in DEVICE if name != "name")
 
 
 def read(path: str) -> Table | None:
@@ -81,7 +88,7 @@ def read(path: str) -> Table | None:
         return table(path)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, *NO_TABLE) as error:
         warnings.warn(f"{path} is ignored: no table of nvgemm tune ({type(error).__name__}: {error})", stacklevel=2)
         return None
 
@@ -95,7 +102,7 @@ def table(path: str) -> Table:
 def _table(path: str, changed: int) -> Table:
     content = json.loads(Path(path).read_bytes())
     device = {name: content["device"][name] for name in DEVICE}
-    return Table(device, {key_of(product): _blocks(product) for product in content["products"]})
+    return Table(device, {key_of(product): blocks_of(product) for product in content["products"]})
 
 
 def key_of(product: Mapping[str, Any]) -> Key:
@@ -104,15 +111,16 @@ def key_of(product: Mapping[str, Any]) -> Key:
     return grouping, product.get("groups", 1), bucket(product["m"]), product["n"], product["k"]
 
 
-def _blocks(product: Mapping[str, Any]) -> Blocks:
-    return Blocks(**{name: int(product[name]) for name in Blocks._fields if name in product})
+def blocks_of(product: Mapping[str, Any]) -> Blocks:
+    """The blocks of a product in a table."""
+    return Blocks(**{name: int(product[name]) for name in Blocks._fields if product.get(name) is not None})
 
 
 def write(path: Path, device: Mapping[str, Any], products: Iterable[Mapping[str, Any]]) -> None:
     """Publish a table at once, one product a line."""
     lines = ",\n".join(f"    {json.dumps(product)}" for product in products)
     text = f'{{\n  "device": {json.dumps(device)},\n  "products": [\n{lines}\n  ]\n}}\n'
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     unfinished = path.with_suffix(f".{os.getpid()}.tmp")
     unfinished.write_text(text)
     os.replace(unfinished, path)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from ctypes import c_uint32, c_uint64, c_void_p
 from functools import lru_cache
-from pathlib import Path
 
 from nvgemm.choice import tables
 from nvgemm.choice.config import BLOCK_K, GemmConfig
@@ -92,25 +92,30 @@ def transposed_scales(sfa: ArrayView, ptr: int) -> ArrayView:
 def model(device: driver.Device) -> Model:
     """What the choice of a configuration needs of `device`: the peak rate of its memory, and what was measured on it.
 
-    A table that ``nvgemm tune`` wrote goes before the shipped one of the device that is most like it.
+    A table that ``nvgemm tune`` wrote on such a device goes before the shipped one of the device that is most like it.
     """
     own = user_table()
-    return _model(device, (str(own),) if own is not None and own.is_file() else ())
+    return _model(device, own if own is not None and _is_of(own, device) else None)
 
 
-def user_table() -> Path | None:
+def user_table() -> str | None:
     """Where ``nvgemm tune`` writes; None where nothing can be kept."""
     folder = cubin_cache.directory()
-    return None if folder is None else folder / "tuned.json"
+    return None if folder is None else str(folder / "tuned.json")
+
+
+def _is_of(path: str, device: driver.Device) -> bool:
+    table = tables.read(path) if os.path.isfile(path) else None  # False also where the folder is closed
+    return table is not None and tables.is_alike(table.device, device._asdict())
 
 
 @lru_cache(maxsize=64)
-def _model(device: driver.Device, own: tuple[str, ...]) -> Model:
-    shipped = tables.nearest(device.num_sms, device.clock_khz, device.memory_bandwidth)
+def _model(device: driver.Device, own: str | None) -> Model:
+    measured = own, tables.nearest(device.num_sms, device.clock_khz, device.memory_bandwidth)
     return Model(
         num_sms=device.num_sms,
         dram_bytes_per_clock=device.memory_bandwidth / H100_CLOCK,
-        tables=own if shipped is None else (*own, shipped),
+        tables=tuple(path for path in measured if path is not None),
     )
 
 

@@ -38,6 +38,13 @@ EMPTY = {
 }
 
 
+FEW = {  # rows in all, and groups of them: fewer than the 64 of a tile, and some begin at no multiple of 4
+    "contiguous": (contiguous([0] * 32 + [1] * 13, 2, 32), 2),
+    "psum": (psum([5, 40], 45, 32), 2),
+    "offsets": (offsets([0, 5, 20, 33], 33), 3),
+}
+
+
 NORMAL = (70, 0, 129, 3, 40)
 NUMBERS = (1, 3, 33, 300)
 BY_NUMBER = ("contiguous-32", "psum-64", "offsets", "masked")
@@ -87,6 +94,12 @@ def test_numbers_of_groups(layout, groups, rng):
 @pytest.mark.parametrize("name", EMPTY)
 def test_all_groups_are_empty(name, rng):
     check(exact_for(rng, EMPTY[name], 3), EMPTY[name])
+
+
+@pytest.mark.parametrize("name", FEW)
+def test_fewer_rows_in_all_than_a_tile_has(name, rng):
+    arrangement, groups = FEW[name]
+    check(exact_for(rng, arrangement, groups), arrangement)
 
 
 @pytest.mark.parametrize("layout", ["contiguous-64", "contiguous-128", "psum-128", "offsets", "masked"])

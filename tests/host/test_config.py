@@ -77,6 +77,8 @@ def test_the_ctas_of_a_cluster_divide_k_evenly_and_at_once(legal):
         assert k_blocks % c.cluster_k == 0, c
         assert k_blocks > c.cluster_k, c
         assert c.grid(m, 132) == c.num_tiles(m) * c.cluster_k, c  # each has one part of one tile
+        assert c.cluster_k < 4 or c.grid(m, 132) <= 128, c  # an H100 runs 32 clusters of 4 at once
+        assert c.block_n <= 192, c
         assert c.block_m // 64 * c.k_split == c.num_consumers, c  # each warp 16 rows of it
 
 

@@ -82,12 +82,42 @@ def test_a_file_that_is_no_table_is_ignored_with_a_warning(tmp_path, content):
 
 @pytest.mark.parametrize(
     "change",
-    [{"block_m": 96}, {"block_n": 20}, {"block_n": 192}, {"num_consumers": 3}, {"cluster_m": 2, "cluster_n": 2}],
+    [
+        {"block_m": 96},
+        {"block_n": 20},
+        {"block_n": 192},
+        {"num_consumers": 3},
+        {"cluster_m": 2, "cluster_n": 2},
+        {"k_unroll": 3},
+    ],
 )
 def test_blocks_that_no_kernel_is_built_for_are_not_taken(tmp_path, change):
     own = Model(tables=(table(tmp_path, products=[PRODUCT | {"num_consumers": 4, "k_split": 4} | change]),))
     with pytest.warns(UserWarning, match="no kernel is built for"):
         assert measured_config(PROBLEM, own) is None
+
+
+@pytest.mark.parametrize(
+    ("problem", "change"),
+    [
+        (PROBLEM, {"block_m": 128, "block_n": 256, "k_split": 1, "cluster_k": 2}),
+        (PROBLEM, {"block_m": 256, "k_split": 1, "cluster_k": 2}),
+        (PROBLEM._replace(k=7040), {"cluster_k": 2}),  # 55 k-blocks
+        (Problem(9, 4096, 7168, True, Grouping.BATCHED, 2), {"cluster_k": 2}),
+        (Problem(512, 4096, 7168, True, Grouping.MASKED, 2, expected_m=9), {"num_consumers": 4, "k_split": 4}),
+        (Problem(512, 4096, 7168, True, Grouping.CONTIGUOUS, 2, 64, 9), {"block_m": 128, "k_split": 1}),
+        (Problem(512, 4096, 7168, True, Grouping.CONTIGUOUS, 2, 128, 9), {"block_m": 256, "k_split": 1}),
+    ],
+)
+def test_blocks_that_do_not_suit_the_problem_are_left_to_the_model(tmp_path, problem, change):
+    kind = {"grouping": problem.grouping.name.lower(), "groups": problem.groups, "k": problem.k}
+    own = Model(tables=(table(tmp_path, products=[PRODUCT | kind | change]),))
+    assert tables.lookup(problem, own.tables, 132) is not None
+    assert measured_config(problem, own) is None
+
+
+def test_a_device_that_does_not_tell_its_clock_has_a_table_too():
+    assert tables.nearest(132, 0, 0) == tables.H100
 
 
 def test_the_nearest_device_with_as_many_sms(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,6 +14,7 @@ from nvgemm.bench.cold import Times
 from nvgemm.choice import tables
 from nvgemm.choice.heuristic import candidates, select_config
 from nvgemm.choice.problem import Problem
+from nvgemm.runtime import gemm_kernel
 from nvgemm.runtime.driver import Device
 
 pytest.importorskip("rich")
@@ -110,11 +112,61 @@ def test_what_cannot_be_tuned_is_refused_before_anything_is_measured(arguments, 
     assert not Sweep.made
 
 
-def test_a_users_table_goes_before_the_shipped_one(tmp_path, monkeypatch):
-    from nvgemm.runtime import gemm_kernel
-
+def test_a_users_table_goes_before_the_shipped_one(tmp_path):
+    own = str(tmp_path / "tuned.json")
     assert gemm_kernel.model(HOPPER).tables == (tables.H100,)
     assert cli.main(["tune", "--shape", "64", "576", "7168"]) == 0
-    assert gemm_kernel.model(HOPPER).tables == (str(tmp_path / "tuned.json"), tables.H100)
-    assert gemm_kernel.model(HOPPER._replace(num_sms=78)).tables == (str(tmp_path / "tuned.json"),)
-    assert Path(gemm_kernel.user_table()) == tmp_path / "tuned.json"
+    assert gemm_kernel.model(HOPPER).tables == (own, tables.H100)
+    assert gemm_kernel.user_table() == own
+    for other in ({"num_sms": 78}, {"num_sms": 77}, {"memory_bandwidth": 4_800_000_000_000}):  # a shared folder
+        assert own not in gemm_kernel.model(HOPPER._replace(**other)).tables
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may look everywhere")
+def test_a_closed_cache_folder_hides_the_table_alone(tmp_path):
+    assert cli.main(["tune", "--shape", "64", "576", "7168"]) == 0
+    tmp_path.chmod(0)
+    try:
+        assert gemm_kernel.model(HOPPER).tables == (tables.H100,)
+    finally:
+        tmp_path.chmod(0o700)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"device": {}}', '{"products": []}'])
+def test_a_file_that_is_no_table_is_told_and_left(tmp_path, capsys, content):
+    path = tmp_path / "tuned.json"
+    path.write_text(content)
+    assert cli.main(["tune", "--shape", "64", "576", "7168"]) == 1
+    assert f"--out: {path} is no table of nvgemm tune" in capsys.readouterr().err
+    assert path.read_text() == content
+    assert not Sweep.made
+
+
+def test_a_shipped_table_can_be_gone_on_with(tmp_path, capsys):
+    path = tmp_path / "h100.json"
+    path.write_bytes(Path(tables.H100).read_bytes())
+    shapes = ["--shape", "64", "576", "7168", "--shape", "300", "2056", "7168"]
+    assert cli.main(["tune", *shapes, "--out", str(path)]) == 0
+    assert Sweep.made == [(300, 2056, 7168)]
+    assert len(tables.table(str(path)).blocks) == len(tables.table(tables.H100).blocks) + 1
+    assert "64×576×7168" in capsys.readouterr().err
+
+
+def test_what_another_process_adds_meanwhile_is_kept(tmp_path, monkeypatch):
+    path = tmp_path / "tuned.json"
+
+    def meanwhile(*shape):
+        if not path.exists():
+            monkeypatch.setattr(tune, "Sweep", Sweep)
+            assert cli.main(["tune", "--shape", "128", "2112", "7168"]) == 0
+        return Sweep(*shape)
+
+    monkeypatch.setattr(tune, "Sweep", meanwhile)
+    assert cli.main(["tune", "--shape", "64", "576", "7168"]) == 0
+    assert {key[3] for key in tables.table(str(path)).blocks} == {576, 2112}
+
+
+def test_the_unroll_that_was_measured_is_kept(tmp_path):
+    assert cli.main(["tune", "--shape", "256", "7168", "16384", "--candidates", "1", "--rounds", "1"]) == 0
+    (blocks,) = tables.table(str(tmp_path / "tuned.json")).blocks.values()
+    assert blocks.k_unroll is not None
