@@ -111,5 +111,5 @@ DENSE = (
     Contender("cublaslt_row", "torch._scaled_mm, one scale a row, no promotion", False, _per_row),
     Contender("bf16", "torch.mm in BF16", False, _bf16),
 )
-LINE_UPS: dict[str, tuple[Contender, ...]] = {"dense": DENSE, **GROUPED, "chain": CHAIN}
+LINE_UPS: dict[str, tuple[Contender, ...]] = {"dense": DENSE, "others": DENSE, **GROUPED, "chain": CHAIN}
 _NEEDS = {"deepgemm": ("deep_gemm",), "triton": ("triton",)}

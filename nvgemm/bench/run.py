@@ -20,6 +20,7 @@ from nvgemm.runtime import driver
 
 _OPERANDS: dict[str, Callable[[Any, Any], Any]] = {
     "dense": Operands,
+    "others": Operands,
     "contiguous": Contiguous,
     "masked": Masked,
     "offsets": Offsets,

@@ -21,6 +21,18 @@ TOKENS = (1, 16, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
 DENSE = [*(DenseShape(m, n, k) for n, k in WEIGHTS for m in TOKENS), DenseShape(8192, 8192, 8192)]
 """M, N, K of the dense suite."""
 
+_OTHER_WEIGHTS = (  # N, K: projections of Llama 3 8B and 70B, and of Qwen 2.5 32B and 7B
+    (6144, 4096),
+    (28672, 4096),
+    (4096, 14336),
+    (10240, 8192),
+    (8192, 28672),
+    (7168, 5120),
+    (4608, 3584),
+    (3584, 18944),
+)
+_OTHERS = [DenseShape(m, n, k) for n, k in _OTHER_WEIGHTS for m in (3, 47, 200, 777, 3001)]
+
 _CONTIGUOUS = """
 g4:8192x4096x7168 g4:8192x7168x2048 g8:4096x4096x7168 g8:4096x7168x2048
 g4:8192x6144x7168:jit g4:8192x7168x3072:jit g4:8192x4096x4096:jit g4:8192x4096x2048:jit
@@ -62,13 +74,19 @@ def _grouped(names: str, ranges: Mapping[str, tuple[int, int]]) -> Suite:
     return Suite([GroupedShape.parse(name) for name in names.split()], ranges)
 
 
+_BY_M = {"M ≤ 128": (0, 128), "128 < M ≤ 1024": (129, 1024), "M > 1024": (1025, _MOST)}
+
 SUITES = {
-    "dense": Suite(DENSE, {"M ≤ 128": (0, 128), "128 < M ≤ 1024": (129, 1024), "M > 1024": (1025, _MOST)}),
+    "dense": Suite(DENSE, _BY_M),
+    "others": Suite(_OTHERS, _BY_M),  # dense, and in no table of measured blocks
     "contiguous": _grouped(_CONTIGUOUS, {"contiguous": (0, _MOST)}),
     "masked": _grouped(_MASKED, _FEW_ROWS),
     "offsets": _grouped(_OFFSETS, {"offsets": (0, _MOST)}),
     "chain": _grouped("g256:100x4096x7168:jit", {"chain": (0, _MOST)}),
 }
+
+DENSE_SUITES = ("dense", "others")
+"""Suites of single products."""
 
 MODES = ("cold", "sustained")
 """L2 flushed before each launch; or seconds of load."""
@@ -82,9 +100,9 @@ def parse(suite: str, words: Sequence[str]) -> Shape:
     ValueError
         It is none of this suite's kind.
     """
-    if suite == "dense":
+    if suite in DENSE_SUITES:
         if len(words) != 3 or not all(word.isdecimal() for word in words):
-            raise ValueError(f"shape: the suite dense takes M N K, got {' '.join(words)}")
+            raise ValueError(f"shape: the suite {suite} takes M N K, got {' '.join(words)}")
         return DenseShape(*map(int, words))
     shape = GroupedShape.parse(" ".join(words))
     if (shape.max_m is not None) != (suite == "masked"):

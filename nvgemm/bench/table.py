@@ -8,6 +8,7 @@ from typing import Any
 from nvgemm.bench.contender import OURS
 from nvgemm.bench.read_floor import READ_FLOOR
 from nvgemm.bench.results import Record, name
+from nvgemm.bench.suites import DENSE_SUITES
 
 _OWN = ("nvgemm µs", "spread", "TFLOP/s", "GB/s", "MHz", "share")
 _POWER = ("W", "mJ")
@@ -76,7 +77,7 @@ def _peers(run: Record) -> list[str]:
 
 def _sizes(run: Record) -> tuple[str, str]:
     """Columns that tell a shape; rows are those of all groups together, without padding."""
-    return ("M", "N×K") if run["suite"] == "dense" else ("shape", "rows")
+    return ("M", "N×K") if run["suite"] in DENSE_SUITES else ("shape", "rows")
 
 
 def _is_read(run: Record) -> bool:

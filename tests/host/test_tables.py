@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from nvgemm.bench.suites import SUITES
 from nvgemm.choice import tables
 from nvgemm.choice.cost import H100, Model
 from nvgemm.choice.heuristic import measured_config, select_config
@@ -129,6 +130,13 @@ def test_the_nearest_device_with_as_many_sms(tmp_path, monkeypatch):
     assert tables.nearest(132, 1_755_000, 3_350_000_000_000) == slow
     assert tables.nearest(78, 1_980_000, 4_000_000_000_000) == few
     assert tables.nearest(114, 1_755_000, 2_000_000_000_000) is None
+
+
+def test_no_shipped_table_has_the_shapes_that_test_the_model():
+    known = [table.blocks for table in map(tables.read, map(str, tables.SHIPPED.glob("*.json")))]
+    others = [tables.key(Problem(*shape, True)) for shape in SUITES["others"].shapes]
+    assert len(others) == 40
+    assert not any(key in blocks for key in others for blocks in known)
 
 
 def test_shipped_tables_say_what_they_were_measured_on():
