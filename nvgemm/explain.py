@@ -9,7 +9,8 @@ from nvgemm.choice.config import GemmConfig
 from nvgemm.choice.cost import H100_CLOCK, Model, predict
 from nvgemm.choice.heuristic import candidates, measured_config, select_config
 from nvgemm.choice.problem import Problem, ceil_div, traffic_bytes, traffic_bytes_with_scales
-from nvgemm.runtime.gemm_kernel import GemmKernel, model, model_here
+from nvgemm.runtime.device_model import model, model_here
+from nvgemm.runtime.gemm_kernel import GemmKernel
 
 TENSOR_FLOP_PER_CLOCK = 8192  # of one SM's tensor cores, FP8
 SHOWN = 8  # candidates of least predicted time

@@ -15,7 +15,8 @@ from nvgemm.remembered import Known, remember
 from nvgemm.runtime import sm_limit, streams
 from nvgemm.runtime.arrays import fingerprint, views
 from nvgemm.runtime.build import Cubin
-from nvgemm.runtime.gemm_kernel import build_config, model_here
+from nvgemm.runtime.device_model import model_here
+from nvgemm.runtime.gemm_kernel import build_config
 
 # Calls whose operands passed every check before, by their fingerprints.
 _known: dict[tuple[object, ...], Known] = {}

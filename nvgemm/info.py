@@ -75,10 +75,11 @@ def _driver() -> dict[str, Any]:
 
 
 def _device(device: Any) -> dict[str, Any]:
-    from nvgemm.runtime.gemm_kernel import model
+    from nvgemm.runtime.device_model import model
 
     names = ("ordinal", "name", "capability", "num_sms")
-    return {**{name: getattr(device, name) for name in names}, "tables": list(model(device).tables)}
+    measured = list(model(device).tables) if device.capability == (9, 0) else []
+    return {**{name: getattr(device, name) for name in names}, "tables": measured}
 
 
 def _nvrtc() -> str:

@@ -9,35 +9,32 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from nvgemm.bench.shapes import DenseShape
 from nvgemm.bench.suites import DENSE
 from nvgemm.bench.sweep import Sweep
 from nvgemm.choice import checks, tables
 from nvgemm.choice.problem import Problem
 from nvgemm.commands import as_json
 from nvgemm.runtime import driver
-from nvgemm.runtime.gemm_kernel import user_table
+from nvgemm.runtime.device_model import user_table
 
 FIRST_ROUNDS, FINALISTS = 8, 6  # all candidates are timed shortly, and the fastest of them again
-
-Shape = tuple[int, int, int]  # M, N, K
 
 
 def run(options: argparse.Namespace) -> None:
     """Tune what the options name, and print where the table is."""
-    shapes: list[Shape] = [
-        *map(_shape, options.shape or ()),
-        *_listed(options.shapes),
-        *(DENSE if options.suite else ()),
-    ]
+    given: list[DenseShape] = [*map(_shape, options.shape or ()), *_listed(options.shapes)]
+    shapes = _largest([*given, *DENSE] if options.suite else given)
     if not shapes:
         raise ValueError("tune: name products by --shape M N K, --shapes FILE or --suite")
     path = _path(options)
-    products = tune(shapes, path, options.candidates, options.rounds, options.again)
-    tuned = list(_told(products, len({tables.key(Problem(*shape, True)) for shape in shapes})))
+    tuned = list(_told(tune(shapes, path, options.candidates, options.rounds, options.again), len(shapes)))
     print(as_json(tuned) if options.json else path)
 
 
-def tune(shapes: Sequence[Shape], path: Path, count: int, rounds: int, again: bool = False) -> Iterator[dict[str, Any]]:
+def tune(
+    shapes: Sequence[DenseShape], path: Path, count: int, rounds: int, again: bool = False
+) -> Iterator[dict[str, Any]]:
     """Measure each product in its `count` likeliest configurations; yields it when the table at `path` has it.
 
     One that the table has already is passed over, unless `again`: so what was interrupted can be taken up.
@@ -52,36 +49,36 @@ def tune(shapes: Sequence[Shape], path: Path, count: int, rounds: int, again: bo
     for shape in shapes:
         checks.sizes(*shape)
     device = _device()
-    of_bucket = {tables.key(Problem(*shape, True)): shape for shape in sorted(shapes)}  # the largest M of each
-    for key, shape in of_bucket.items():
-        if again or key not in _started(path, device):
-            _keep(path, device, {key: _fastest(shape, count, rounds)})
-        yield _started(path, device)[key]
+    for shape in shapes:
+        key, products = _key(shape), _started(path, device)
+        if again or key not in products:
+            fastest = _fastest(shape, count, rounds)
+            products = {**_started(path, device), key: fastest}  # another process may have added some meanwhile
+            tables.write(path, device, products.values())
+        yield products[key]
 
 
-def _fastest(shape: Shape, count: int, rounds: int) -> dict[str, Any]:
+def _largest(shapes: Sequence[DenseShape]) -> list[DenseShape]:
+    """Of those that share an entry the one with the most rows."""
+    return list({_key(shape): shape for shape in sorted(shapes)}.values())
+
+
+def _key(shape: DenseShape) -> tables.Key:
+    return tables.key(Problem(shape.m, shape.n, shape.k, True))
+
+
+def _fastest(shape: DenseShape, count: int, rounds: int) -> dict[str, Any]:
     sweep = Sweep(*shape)
     finalists = list(sweep.times(sweep.likely(count), FIRST_ROUNDS))[:FINALISTS]
     times = sweep.times(dict.fromkeys([*finalists, sweep.picked]), rounds)
     config, best = next(iter(times.items()))
-    return {
-        **dict(zip("mnk", shape, strict=True)),
-        **{
-            name: getattr(config, name) for name in tables.Blocks._fields
-        },  # stages, strips and raster follow from these
-        "us": round(best.us, 2),
-        "before_us": round(times[sweep.picked].us, 2),
-    }
+    blocks = {name: getattr(config, name) for name in tables.Blocks._fields}  # what the rest follows from
+    return {**shape._asdict(), **blocks, "us": round(best.us, 2), "before_us": round(times[sweep.picked].us, 2)}
 
 
 def _device() -> dict[str, Any]:
     device = driver.require_hopper(0)
     return {name: getattr(device, name) for name in tables.DEVICE}
-
-
-def _keep(path: Path, device: dict[str, Any], products: dict[tables.Key, dict[str, Any]]) -> None:
-    """Add `products` to the table as it is now: another process may have added some."""
-    tables.write(path, device, {**_started(path, device), **products}.values())
 
 
 def _started(path: Path, device: dict[str, Any]) -> dict[tables.Key, dict[str, Any]]:
@@ -108,18 +105,15 @@ def _path(options: argparse.Namespace) -> Path:
     return Path(path)
 
 
-def _listed(path: Path | None) -> Iterator[Shape]:
+def _listed(path: Path | None) -> Iterator[DenseShape]:
     """Products of a file: M, N and K in a line, also as 64x4096x7168; what follows a # is not read."""
     for line in path.read_text(encoding="utf-8").splitlines() if path else ():
         if text := line.partition("#")[0].strip():
             yield _shape(re.split(r"[\s,x×]+", text))
 
 
-def _shape(words: Sequence[str]) -> Shape:
-    if len(words) != 3 or not all(word.isdecimal() for word in words):
-        raise ValueError(f"tune: expected M N K, got {' '.join(words)}")
-    m, n, k = map(int, words)
-    return m, n, k
+def _shape(words: Sequence[str]) -> DenseShape:
+    return DenseShape.parse(words, "tune: expected M N K")
 
 
 def _told(products: Iterator[dict[str, Any]], count: int) -> Iterator[dict[str, Any]]:

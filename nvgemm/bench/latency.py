@@ -15,7 +15,8 @@ from nvgemm.choice.heuristic import select_config
 from nvgemm.choice.pointers import NAMES
 from nvgemm.runtime import arrays, driver, streams
 from nvgemm.runtime.array_view import ArrayView
-from nvgemm.runtime.gemm_kernel import load_gemm_kernel, model
+from nvgemm.runtime.device_model import model
+from nvgemm.runtime.gemm_kernel import load_gemm_kernel
 
 BURST, CALLS = 64, 2048
 SHAPE = (64, 576, 2048)  # small, so that the device keeps up

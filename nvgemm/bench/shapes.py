@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -28,6 +28,13 @@ class DenseShape(NamedTuple):
     m: int
     n: int
     k: int
+
+    @classmethod
+    def parse(cls, words: Sequence[str], rule: str) -> DenseShape:
+        """M, N and K; ValueError with `rule`, which says what takes them, where these words are none."""
+        if len(words) != 3 or not all(word.isdecimal() for word in words):
+            raise ValueError(f"{rule}, got {' '.join(words)}")
+        return cls(*map(int, words))
 
     @property
     def name(self) -> str:

@@ -101,9 +101,7 @@ def parse(suite: str, words: Sequence[str]) -> Shape:
         It is none of this suite's kind.
     """
     if suite in DENSE_SUITES:
-        if len(words) != 3 or not all(word.isdecimal() for word in words):
-            raise ValueError(f"shape: the suite {suite} takes M N K, got {' '.join(words)}")
-        return DenseShape(*map(int, words))
+        return DenseShape.parse(words, f"shape: the suite {suite} takes M N K")
     shape = GroupedShape.parse(" ".join(words))
     if (shape.max_m is not None) != (suite == "masked"):
         must = "must state the rows of a group's place, as in :max4096" if suite == "masked" else "has no :max"

@@ -16,7 +16,8 @@ from nvgemm.choice.heuristic import candidates, select_config
 from nvgemm.choice.problem import Problem
 from nvgemm.runtime import driver
 from nvgemm.runtime.arrays import view
-from nvgemm.runtime.gemm_kernel import GemmKernel, build_config, model
+from nvgemm.runtime.device_model import model
+from nvgemm.runtime.gemm_kernel import GemmKernel, build_config
 
 _TOLERANCE = 5e-3  # of the norm: sums in another order, rounded to BF16
 

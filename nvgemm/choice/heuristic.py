@@ -40,9 +40,13 @@ def measured_config(problem: Problem, device: Model = H100) -> GemmConfig | None
 
 def _is_legal(blocks: tables.Blocks) -> bool:
     block_m, block_n, num_consumers, k_split, cluster_m, cluster_n, k_unroll, cluster_k = blocks
-    is_kind = (block_m, num_consumers, k_split) in CONSUMERS and (cluster_m, cluster_n, cluster_k) in CLUSTERS
-    is_kind = is_kind and k_unroll in (None, 1, 2, 4)
-    return is_kind and block_n in range(8, 257, 8) and _registers_allow(block_m, block_n, num_consumers, k_split)
+    return (
+        (block_m, num_consumers, k_split) in CONSUMERS
+        and (cluster_m, cluster_n, cluster_k) in CLUSTERS
+        and k_unroll in (None, 1, 2, 4)
+        and block_n in range(8, 257, 8)
+        and _registers_allow(block_m, block_n, num_consumers, k_split)
+    )
 
 
 def candidates(problem: Problem, device: Model = H100) -> Iterator[GemmConfig]:
@@ -96,10 +100,9 @@ def _complete(
         return None
     if problem.grouping.on_device and k_split > 2:
         return None  # three sums and more would be added in another order in each run
-    if cluster_k > 1 and not (block_n <= 192 and _slices(block_m, num_consumers, k_split) == 1):
-        return None  # a consumer has one slice, whose sums it sends
-    if cluster_k > 1 and not _divides_k(problem, cluster_k):
-        return None
+    has_one_slice = block_n <= 192 and _slices(block_m, num_consumers, k_split) == 1
+    if cluster_k > 1 and not (has_one_slice and _divides_k(problem, cluster_k)):
+        return None  # a consumer sends the sums of one slice
     if cluster_m == 2 and (block_n % 16 or problem.group_rows <= block_m or problem.grouping is Grouping.CONTIGUOUS):
         return None
     if cluster_n == 2 and problem.n <= block_n:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from ctypes import c_uint32, c_uint64, c_void_p
 from functools import lru_cache
 
-from nvgemm.choice import tables
 from nvgemm.choice.config import BLOCK_K, GemmConfig
-from nvgemm.choice.cost import H100, H100_CLOCK, Model
 from nvgemm.choice.heuristic import select_config
 from nvgemm.choice.problem import Problem, ceil_div, k_block_stride, sfa_strides, tma_aligned_size
-from nvgemm.errors import CudaError, UnsupportedDeviceError
-from nvgemm.runtime import compile_hint, cubin_cache, draws, driver, sm_limit, tensor_map
+from nvgemm.runtime import compile_hint, draws, driver, sm_limit, tensor_map
 from nvgemm.runtime.array_view import ArrayView
 from nvgemm.runtime.build import Cubin, build
+from nvgemm.runtime.device_model import model
 from nvgemm.runtime.groups import Groups, group_stride, tall
 from nvgemm.runtime.kernel import Arguments, Kernel, Launch, load
 
@@ -87,46 +84,6 @@ class GemmKernel:
 def transposed_scales(sfa: ArrayView, ptr: int) -> ArrayView:
     """View of scratch at `ptr` that holds the scales `sfa` MN-major."""
     return ArrayView(ptr, sfa.shape, sfa_strides(sfa.shape), "float32", sfa.device)
-
-
-def model(device: driver.Device) -> Model:
-    """What the choice of a configuration needs of `device`: the peak rate of its memory, and what was measured on it.
-
-    A table that ``nvgemm tune`` wrote on such a device goes before the shipped one of the device that is most like it.
-    """
-    own = user_table()
-    return _model(device, own if own is not None and _is_of(own, device) else None)
-
-
-def user_table() -> str | None:
-    """Where ``nvgemm tune`` writes; None where nothing can be kept."""
-    folder = cubin_cache.directory()
-    return None if folder is None else str(folder / "tuned.json")
-
-
-def _is_of(path: str, device: driver.Device) -> bool:
-    table = tables.read(path) if os.path.isfile(path) else None  # False also where the folder is closed
-    return table is not None and tables.is_alike(table.device, device._asdict())
-
-
-@lru_cache(maxsize=64)
-def _model(device: driver.Device, own: str | None) -> Model:
-    measured = own, tables.nearest(device.num_sms, device.clock_khz, device.memory_bandwidth)
-    return Model(
-        num_sms=device.num_sms,
-        dram_bytes_per_clock=device.memory_bandwidth / H100_CLOCK,
-        tables=tuple(path for path in measured if path is not None),
-    )
-
-
-def model_here(num_sms: int | None) -> tuple[str, Model]:
-    """Name and model of the first GPU, or of an H100 where that is no Hopper GPU, with `num_sms` of its SMs."""
-    limit = None if num_sms is None else sm_limit.check(num_sms)
-    try:
-        device = sm_limit.within(0, limit)
-    except (CudaError, UnsupportedDeviceError):
-        return "an H100 SXM (there is no Hopper GPU here)", H100 if limit is None else H100._replace(num_sms=limit)
-    return device.name, model(device)
 
 
 _modules: dict[tuple[GemmConfig, str, int], tuple[Cubin, Kernel]] = {}  # one, however many SMs it is launched on

@@ -15,7 +15,7 @@ from nvgemm.choice.grouped_checks import Grouped
 from nvgemm.choice.heuristic import select_config
 from nvgemm.choice.problem import Grouping, Problem, align, ceil_div, sfa_stride
 from nvgemm.runtime import driver
-from nvgemm.runtime.gemm_kernel import model
+from nvgemm.runtime.device_model import model
 
 Kind = Callable[[np.random.Generator, int, int, int], Product]  # products.exact or products.normal
 NAN_CODE = 0x7F

@@ -15,7 +15,8 @@ from nvgemm.choice.config import GemmConfig
 from nvgemm.choice.heuristic import select_config
 from nvgemm.choice.problem import Problem, ceil_div, sfa_stride
 from nvgemm.runtime import driver
-from nvgemm.runtime.gemm_kernel import build_config, model
+from nvgemm.runtime.device_model import model
+from nvgemm.runtime.gemm_kernel import build_config
 
 POISON = 0x7FC1  # a BF16 NaN that no kernel makes
 NORMAL_CODES = reference.encode_e4m3([150 * NormalDist().inv_cdf((i + 0.5) / 256) for i in range(256)])

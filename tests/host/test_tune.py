@@ -14,7 +14,7 @@ from nvgemm.bench.cold import Times
 from nvgemm.choice import tables
 from nvgemm.choice.heuristic import candidates, select_config
 from nvgemm.choice.problem import Problem
-from nvgemm.runtime import gemm_kernel
+from nvgemm.runtime import device_model
 from nvgemm.runtime.driver import Device
 
 pytest.importorskip("rich")
@@ -114,12 +114,12 @@ def test_what_cannot_be_tuned_is_refused_before_anything_is_measured(arguments, 
 
 def test_a_users_table_goes_before_the_shipped_one(tmp_path):
     own = str(tmp_path / "tuned.json")
-    assert gemm_kernel.model(HOPPER).tables == (tables.H100,)
+    assert device_model.model(HOPPER).tables == (tables.H100,)
     assert cli.main(["tune", "--shape", "64", "576", "7168"]) == 0
-    assert gemm_kernel.model(HOPPER).tables == (own, tables.H100)
-    assert gemm_kernel.user_table() == own
+    assert device_model.model(HOPPER).tables == (own, tables.H100)
+    assert device_model.user_table() == own
     for other in ({"num_sms": 78}, {"num_sms": 77}, {"memory_bandwidth": 4_800_000_000_000}):  # a shared folder
-        assert own not in gemm_kernel.model(HOPPER._replace(**other)).tables
+        assert own not in device_model.model(HOPPER._replace(**other)).tables
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may look everywhere")
@@ -127,7 +127,7 @@ def test_a_closed_cache_folder_hides_the_table_alone(tmp_path):
     assert cli.main(["tune", "--shape", "64", "576", "7168"]) == 0
     tmp_path.chmod(0)
     try:
-        assert gemm_kernel.model(HOPPER).tables == (tables.H100,)
+        assert device_model.model(HOPPER).tables == (tables.H100,)
     finally:
         tmp_path.chmod(0o700)
 
