@@ -13,27 +13,16 @@ __device__ __forceinline__ uint32_t cluster_ctarank() {
 // Writes `value` to the place of `target` in the shared memory of CTA `rank`; the barrier at the place of `barrier` there
 // counts its 4 bytes.
 __device__ __forceinline__ void st_async(uint32_t* target, uint32_t value, uint64_t* barrier, uint32_t rank) {
-    asm volatile(
-        "{\n"
-        ".reg .b32 remote_target, remote_barrier;\n"
-        "mapa.shared::cluster.u32 remote_target, %0, %3;\n"
-        "mapa.shared::cluster.u32 remote_barrier, %2, %3;\n"
-        "st.async.shared::cluster.mbarrier::complete_tx::bytes.u32 [remote_target], %1, [remote_barrier];\n"
-        "}" ::"r"(shared_address(target)),
-        "r"(value), "r"(shared_address(barrier)), "r"(rank)
-        : "memory");
+    asm volatile("st.async.shared::cluster.mbarrier::complete_tx::bytes.u32 [%0], %1, [%2];" ::"r"(mapa(target, rank)),
+                 "r"(value), "r"(mapa(barrier, rank))
+                 : "memory");
 }
 
 // The same of four floats, 16 bytes.
 __device__ __forceinline__ void st_async(float4* target, const float* values, uint64_t* barrier, uint32_t rank) {
     asm volatile(
-        "{\n"
-        ".reg .b32 remote_target, remote_barrier;\n"
-        "mapa.shared::cluster.u32 remote_target, %0, %6;\n"
-        "mapa.shared::cluster.u32 remote_barrier, %5, %6;\n"
-        "st.async.shared::cluster.mbarrier::complete_tx::bytes.v4.f32 [remote_target], {%1, %2, %3, %4}, [remote_barrier];\n"
-        "}" ::"r"(shared_address(target)),
-        "f"(values[0]), "f"(values[1]), "f"(values[2]), "f"(values[3]), "r"(shared_address(barrier)), "r"(rank)
+        "st.async.shared::cluster.mbarrier::complete_tx::bytes.v4.f32 [%0], {%1, %2, %3, %4}, [%5];" ::"r"(mapa(target, rank)),
+        "f"(values[0]), "f"(values[1]), "f"(values[2]), "f"(values[3]), "r"(mapa(barrier, rank))
         : "memory");
 }
 

@@ -20,14 +20,7 @@ __device__ __forceinline__ void mbarrier_arrive(uint64_t* barrier) {
 // Arrives on the barrier at the same place in the shared memory of CTA `rank` of the cluster. It releases nothing beyond
 // this CTA: what it announces is that reads are done, and a release at cluster scope would wait for a fence.
 __device__ __forceinline__ void mbarrier_arrive_remote(uint64_t* barrier, uint32_t rank) {
-    asm volatile(
-        "{\n"
-        ".reg .b32 remote;\n"
-        "mapa.shared::cluster.u32 remote, %0, %1;\n"
-        "mbarrier.arrive.shared::cluster.b64 _, [remote];\n"
-        "}" ::"r"(shared_address(barrier)),
-        "r"(rank)
-        : "memory");
+    asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(mapa(barrier, rank)) : "memory");
 }
 
 __device__ __forceinline__ void mbarrier_arrive_expect_tx(uint64_t* barrier, uint32_t bytes) {
