@@ -3,6 +3,9 @@
 #pragma once
 #include "pipeline.cuh"
 #include "promotion.cuh"
+#include "ptx/cluster.cuh"
+#include "ptx/mbarrier.cuh"
+#include "ptx/warp.cuh"
 
 // Among the consumers of a CTA, all with the same 64 rows, consumer 0 does.
 __device__ __forceinline__ void reduce_k_split(SharedStorage& shared, float (&final)[ACCUMULATORS], uint32_t k_rank) {

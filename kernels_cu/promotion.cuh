@@ -1,6 +1,5 @@
 // Two-level accumulation: the tensor core sums 128 of K, the CUDA cores add that partial sum, scaled, in FP32.
 #pragma once
-#include "ptx/warp.cuh"
 #include "shared_storage.cuh"
 
 // Accumulator layout of m64nNk32 (PTX ISA, figure "WGMMA .m64nNk32 register fragment layout for accumulator matrix D"):
