@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
-from products import POISON, Product, build_all, same_bits
+from products import POISON, Product, build_all, same_bits, write
 
 import nvgemm
 from nvgemm import Array, ArrayView, reference
@@ -208,14 +208,6 @@ class GuardedRows:
         wrong = np.argwhere(buffer != POISON)
         assert not len(wrong), f"{len(wrong)} elements outside of d are written, the first at {wrong[0]} of the buffer"
         return inside
-
-
-def write(target: Array, host: np.ndarray) -> None:
-    """New values of the same shape and dtype, in the same memory; written on return."""
-    host = np.ascontiguousarray(host)
-    with driver.context(0):
-        driver.check(driver.cuda().cuMemcpyHtoD(target.ptr, host.ctypes.data, host.nbytes), "cuMemcpyHtoD")
-        driver.check(driver.cuda().cuCtxSynchronize(), "cuCtxSynchronize")
 
 
 def check(product: GroupedProduct, arrangement: Arrangement, *, sfa: str = "mn", gap: int = 0, **options: Any) -> None:

@@ -134,6 +134,15 @@ def bits_of(d: Array) -> np.ndarray:
     return d.to_numpy().view(np.uint16)
 
 
+def write(target: Array, host: np.ndarray) -> None:
+    """New values of the same shape and dtype, in the same memory; written on return, for work on any stream."""
+    host = np.ascontiguousarray(host)
+    with driver.context(0):
+        driver.check(driver.cuda().cuMemcpyHtoD(target.ptr, host.ctypes.data, host.nbytes), "cuMemcpyHtoD")
+        # The copy may still be under way, and streams that do not block do not wait for it.
+        driver.check(driver.cuda().cuCtxSynchronize(), "cuCtxSynchronize")
+
+
 def configs(shapes: Iterable[tuple[int, int, int]]) -> dict[GemmConfig, None]:
     """What device 0 picks for these M, N, K."""
     device = model(driver.device(0))

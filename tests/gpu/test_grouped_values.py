@@ -16,9 +16,8 @@ from grouped_products import (
     masked,
     offsets,
     psum,
-    write,
 )
-from products import exact, same_bits
+from products import exact, same_bits, write
 from test_concurrency import captured, new_stream, replay
 
 from nvgemm.runtime import driver
