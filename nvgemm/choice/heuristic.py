@@ -166,15 +166,20 @@ def _stages_that_fit(
 
 @lru_cache(maxsize=4096)
 def _raster(problem: Problem, device: Model, height: int, width: int) -> int:
-    """Tiles down before one to the right, so that the rows of A and B that a wave reads are fewest. A power of two."""
+    """Tiles down before one to the right, so that the rows of A and B that a wave reads are fewest. A power of two.
+
+    Where several are equal, the one that walks down furthest: neighbours then want the same rows of B, of which fewer
+    CTAs want each than of those of A.
+    """
     if problem.grouping is not Grouping.DENSE:
         down = ceil_div(problem.group_rows, height)  # all that want the same rows of B, begun at once
         return min(max(1 << (down - 1).bit_length(), LEAST_RASTER), MOST_RASTER)
     wave = max(device.num_sms * 128 * 128 // (height * width), 1)
     down, right = ceil_div(problem.group_rows, height), ceil_div(problem.n, width)
 
-    def footprint(raster: int) -> int:
+    def footprint(raster: int) -> tuple[int, int]:
         raster = min(raster, down)
-        return raster * height + min(ceil_div(wave, raster), right) * width
+        rows, columns = raster * ceil_div(wave, raster * right), ceil_div(wave, raster)
+        return min(rows, down) * height + min(columns, right) * width, -raster
 
     return min((1, 2, 4, 8, 16, 32), key=footprint)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
+from cuda.bindings import driver as bindings
 
 from nvgemm.errors import CudaError
 from nvgemm.runtime import kernel as module
@@ -37,15 +38,15 @@ class Driver:
         return (0, self.current) if self.current is not None else (201, 0)
 
     def launch(self, config, function, address, extra):
-        self.calls.append((config.hStream, self.current))
+        self.calls.append((int(config.hStream), self.current))
         return (self.status,)
 
 
-def loaded(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> Kernel:
+def loaded(driver: Driver, monkeypatch: pytest.MonkeyPatch, cluster_size: int = 1) -> Kernel:
     monkeypatch.setattr(module, "context", driver.context)
-    monkeypatch.setattr(module, "cuda", lambda: SimpleNamespace(CUlaunchConfig=SimpleNamespace))
+    monkeypatch.setattr(module, "cuda", lambda: bindings)
     kernel = object.__new__(Kernel)
-    kernel.device, kernel.shared_bytes, kernel._configs = 0, 1024, {}
+    kernel.device, kernel.shared_bytes, kernel.cluster_size, kernel._configs = 0, 1024, cluster_size, {}
     kernel.cubin = SimpleNamespace(symbol="fp8_gemm")
     kernel._function, kernel._launch = object(), driver.launch
     kernel._current_context, kernel._context = driver.ask, OWN
@@ -76,7 +77,19 @@ def test_one_launch_configuration_a_stream(monkeypatch):
         start(CREATED)
     assert [list(streams) for streams in kernel._configs.values()] == [[CREATED]]
     config = kernel._configs[132, 384][CREATED]
-    assert (config.gridDimX, config.blockDimX, config.sharedMemBytes, config.hStream) == (132, 384, 1024, CREATED)
+    assert (config.gridDimX, config.blockDimX, config.sharedMemBytes, int(config.hStream)) == (132, 384, 1024, CREATED)
+
+
+def test_clusters_are_asked_for_and_none_for_single_ctas(monkeypatch):
+    driver = Driver(OWN)
+    kernels = [loaded(driver, monkeypatch), loaded(driver, monkeypatch, cluster_size=2)]
+    for kernel in kernels:
+        kernel.bind(132, 384, module.Arguments())(CREATED)
+    single, clustered = (kernel._configs[132, 384][CREATED] for kernel in kernels)
+    assert (single.numAttrs, single.attrs, clustered.numAttrs) == (0, [], 1)
+    dimensions = clustered.attrs[0].value.clusterDim
+    assert clustered.attrs[0].id == bindings.CUlaunchAttributeID.CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION
+    assert (dimensions.x, dimensions.y, dimensions.z) == (2, 1, 1)
 
 
 def test_what_the_driver_refuses_is_raised(monkeypatch):
