@@ -5,8 +5,10 @@
 // consumer warpgroups, which multiply on the tensor cores and promote each 128 of K to FP32 on the CUDA cores. While one
 // consumer promotes, the tensor cores work for the others. docs/kernel.md walks through it.
 #include "config.cuh"
+#include "consumer.cuh"
 #include "epilogue.cuh"
 #include "k_split.cuh"
+#include "overlap.cuh"
 #include "pipeline.cuh"
 #include "promotion.cuh"
 #include "ptx/cp_async_bulk_tensor.cuh"
@@ -15,21 +17,13 @@
 #include "segments.cuh"
 #include "wgmma_mma.cuh"
 
-constexpr uint32_t NUM_K_BLOCKS = ceil_div(SHAPE_K, BLOCK_K) / CLUSTER_K;  // of one CTA
 constexpr uint32_t DRAW_AT = NUM_K_BLOCKS > 3 ? NUM_K_BLOCKS - 3 : 0;  // the answer takes as long as two or three k-blocks
 
-// The consumers divide the rows of a tile, or, where it has only 64, its k-blocks.
-constexpr uint32_t ROW_GROUPS = NUM_CONSUMERS / K_SPLIT;
-constexpr uint32_t SLICE_ROWS = 64 * ROW_GROUPS;  // of a tile: each consumer multiplies 64 of them at a time
-constexpr uint32_t SLICES_M = BLOCK_M / SLICE_ROWS, SLICES_N = BLOCK_N / WGMMA_N, NUM_SLICES = SLICES_M * SLICES_N;
-static_assert(SLICES_M == 1 || SLICES_N == 1, "a tile is sliced along M or along N");
 static_assert(NUM_CONSUMERS == 1 || NUM_CONSUMERS == 2 || NUM_CONSUMERS == 4, "CONSUMER_REGISTERS knows these");
 static_assert(NUM_STAGES % K_SPLIT == 0, "each consumer has as many stages");
 static_assert(!HAS_SEGMENTS || K_SPLIT <= 2, "where a tile begins in the ring would tell the order of its sums");
 static_assert(CLUSTER_K == 1 || NUM_SLICES == 1, "a warp has 16 rows of a tile");
-static_assert(ceil_div(SHAPE_K, BLOCK_K) % CLUSTER_K == 0, "each CTA of a cluster has as many k-blocks");
 static_assert(CLUSTER_K == 1 || GROUPING == DENSE, "no consumer skips a tile whose sums are counted");
-static_assert(K_SPLIT == 1 || (K_SPLIT == NUM_CONSUMERS && BLOCK_M == 64), "K is split among all consumers of 64 rows");
 constexpr uint32_t NUM_THREADS = 128 * (NUM_CONSUMERS + 1);
 
 // 64K registers: what the producer gives up, the consumers hold their accumulators in.
@@ -99,24 +93,6 @@ __device__ __forceinline__ void load_sfb(SharedStorage& shared, Pipeline& pipeli
 
 // ---- consumer: one warpgroup's slices of one k-block --------------------------------------------------------------------
 
-// What a thread must know of a stage before it can multiply. It finds out while the tensor cores work on the stage before.
-struct Operands {
-    uint32_t a, b;     // tiles: the consumer's first rows of A, all rows of B, as descriptors hold an address
-    const float* sfa;  // of the thread's first row
-    const float* sfb;
-    bool full;  // they are there, and need not be waited for
-};
-
-__device__ __forceinline__ Operands locate(SharedStorage& shared, const Pipeline& pipeline, uint32_t first_row,
-                                           uint32_t row) {
-    constexpr uint32_t STAGE_A = BLOCK_M * BLOCK_K / 16, STAGE_B = BLOCK_N * BLOCK_K / 16;  // in a descriptor's units
-    return {ptx::wgmma_address(shared.a[0]) + pipeline.stage * STAGE_A + first_row * (BLOCK_K / 16),
-            ptx::wgmma_address(shared.b[0]) + pipeline.stage * STAGE_B,
-            &shared.sfa[pipeline.stage][row],
-            shared.sfb[pipeline.stage],
-            K_SPLIT == 1 && pipeline.is_full(shared)};  // asking did not pay where K is split
-}
-
 __device__ __forceinline__ void multiply_stage(SharedStorage& shared, const Pipeline& pipeline, Operands& next,
                                                uint32_t first_row, uint32_t row,
                                                float (&final)[NUM_SLICES][ACCUMULATORS]) {
@@ -139,7 +115,7 @@ __device__ __forceinline__ void multiply_stage(SharedStorage& shared, const Pipe
                         operands.b + slice_n * WGMMA_N * (BLOCK_K / 16));
         ptx::wgmma_commit_group();
         if (last) next = locate(shared, pipeline.ahead(K_SPLIT), first_row, row);
-        ptx::wgmma_wait_group_0(partial);
+        ptx::wgmma_wait_group<0>(partial);
         if (last) pipeline.release(shared);  // operands and scales are read
 
         promote(final[slice], partial, sfa_top, sfa_bottom, sfb + slice_n * WGMMA_SFB);
@@ -219,10 +195,14 @@ extern "C" __global__ void __launch_bounds__(NUM_THREADS, 1)  // launched in clu
             const uint32_t row_d = tile.row + first_row + warp_row + (OWN_ROWS ? tile.group * groups.d : 0);
 
             float final[NUM_SLICES][ACCUMULATORS] = {};
+            if constexpr (IN_FLIGHT > 1) {
+                multiply_tile_overlapped(shared, pipeline, first_row, row, final);
+            } else {
 #pragma unroll K_UNROLL
-            for (uint32_t k = 0; k < NUM_K_BLOCKS; ++k, pipeline.advance())
-                if (pipeline.stage % K_SPLIT == k_rank)  // a stage is always the same consumer's, as its phases demand
-                    multiply_stage(shared, pipeline, next, first_row, row, final);
+                for (uint32_t k = 0; k < NUM_K_BLOCKS; ++k, pipeline.advance())
+                    if (pipeline.stage % K_SPLIT == k_rank)  // a stage is always the same consumer's, as its phases demand
+                        multiply_stage(shared, pipeline, next, first_row, row, final);
+            }
             if constexpr (K_SPLIT > 1) {
                 reduce_k_split(shared, final[0], k_rank);
                 if (k_rank > 0) continue;

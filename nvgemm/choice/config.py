@@ -35,6 +35,7 @@ class GemmConfig(NamedTuple):
     num_groups: int = 1
     alignment: int = 1  # of the rows at which groups begin, where the grouping has one
     cluster_k: int = 1  # CTAs that divide the k-blocks of a tile
+    in_flight: int = 1  # multiplications that a consumer has under way: the other one while it promotes, or none
 
     @property
     def shared_bytes(self) -> int:

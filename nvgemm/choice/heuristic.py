@@ -39,13 +39,15 @@ def measured_config(problem: Problem, device: Model = H100) -> GemmConfig | None
 
 
 def _is_legal(blocks: tables.Blocks) -> bool:
-    block_m, block_n, num_consumers, k_split, cluster_m, cluster_n, k_unroll, cluster_k = blocks
+    block_m, block_n, num_consumers, k_split, cluster_m, cluster_n, k_unroll, cluster_k, in_flight = blocks
     return (
         (block_m, num_consumers, k_split) in CONSUMERS
         and (cluster_m, cluster_n, cluster_k) in CLUSTERS
-        and k_unroll in (None, 1, 2, 4)
+        and k_unroll in (None, 1, 2, 4, 8)
+        and in_flight in (None, 1, 2)
         and block_n in range(8, 257, 8)
         and _registers_allow(block_m, block_n, num_consumers, k_split)
+        and (in_flight != 2 or _can_overlap(block_m, block_n, num_consumers, k_split))
     )
 
 
@@ -76,6 +78,14 @@ def _registers_allow(block_m: int, block_n: int, num_consumers: int, k_split: in
     return accumulators + num_sfb(block_n) <= ACCUMULATOR_REGISTERS[num_consumers]
 
 
+def _can_overlap(block_m: int, block_n: int, num_consumers: int, k_split: int) -> bool:
+    """Whether a consumer has registers for two multiplications under way."""
+    if k_split > 1 or block_n > 192:
+        return False
+    accumulators = (_slices(block_m, num_consumers, k_split) + 2) * block_n // 2
+    return accumulators + 2 * num_sfb(block_n) <= ACCUMULATOR_REGISTERS[num_consumers]
+
+
 def _slices(block_m: int, num_consumers: int, k_split: int) -> int:
     """Slices of 64 rows that one consumer multiplies."""
     return block_m * k_split // (64 * num_consumers)
@@ -92,6 +102,7 @@ def _complete(
     cluster_n: int,
     k_unroll: int | None = None,
     cluster_k: int = 1,
+    in_flight: int | None = None,
 ) -> GemmConfig | None:
     """Strips, stages and raster for these blocks; None where the cluster or shared memory does not allow them."""
     if cluster_m * cluster_n * cluster_k > device.num_sms:
@@ -118,6 +129,13 @@ def _complete(
     stages = fit(strips)
     if stages < 2:
         return None
+    if in_flight is None:
+        pays = _overlap_pays(problem, block_n) and _can_overlap(block_m, block_n, num_consumers, k_split)
+        in_flight = 2 if pays else 1
+    if k_unroll is None:
+        k_blocks = ceil_div(problem.k, BLOCK_K) // cluster_k
+        columns = _slices(block_m, num_consumers, k_split) * block_n
+        k_unroll = _overlapped(k_blocks, num_consumers) if in_flight == 2 else _unroll(columns)
     return GemmConfig(
         shape_n=problem.n,
         shape_k=problem.k,
@@ -130,11 +148,12 @@ def _complete(
         cluster_m=cluster_m,
         cluster_n=cluster_n,
         raster_m=_raster(problem, device, block_m * cluster_m, block_n * cluster_n),
-        k_unroll=k_unroll or _unroll(_slices(block_m, num_consumers, k_split) * block_n),
+        k_unroll=k_unroll,
         grouping=problem.grouping,
         num_groups=problem.groups,
         alignment=problem.alignment,
         cluster_k=cluster_k,
+        in_flight=in_flight,
     )
 
 
@@ -147,6 +166,17 @@ def _divides_k(problem: Problem, cluster_k: int) -> bool:
 def _unroll(columns: int) -> int:
     """K-blocks in one round of the loop, for so many columns of accumulators: more would take too long to compile."""
     return 4 if columns <= 64 else 2 if columns <= 128 else 1
+
+
+def _overlap_pays(problem: Problem, block_n: int) -> bool:
+    """Whether two multiplications under way are faster by more than the compiler takes longer for them."""
+    return 32 <= block_n <= 64 and problem.k > BLOCK_K and problem.grouping is Grouping.DENSE
+
+
+def _overlapped(k_blocks: int, num_consumers: int) -> int:
+    """K-blocks multiplied in a row, at whose end nothing is under way; one consumer alone is faster with four."""
+    counts = (4,) if num_consumers == 1 else (8, 4)
+    return min(counts, key=lambda count: k_blocks // count + k_blocks % count)
 
 
 @lru_cache(maxsize=1024)
@@ -168,8 +198,7 @@ def _stages_that_fit(
 def _raster(problem: Problem, device: Model, height: int, width: int) -> int:
     """Tiles down before one to the right, so that the rows of A and B that a wave reads are fewest. A power of two.
 
-    Where several are equal, the one that walks down furthest: neighbours then want the same rows of B, of which fewer
-    CTAs want each than of those of A.
+    Of those that are equal, 4: neighbours then want the same rows of B, of which fewer CTAs want each than of A's.
     """
     if problem.grouping is not Grouping.DENSE:
         down = ceil_div(problem.group_rows, height)  # all that want the same rows of B, begun at once
@@ -180,6 +209,6 @@ def _raster(problem: Problem, device: Model, height: int, width: int) -> int:
     def footprint(raster: int) -> tuple[int, int]:
         raster = min(raster, down)
         rows, columns = raster * ceil_div(wave, raster * right), ceil_div(wave, raster)
-        return min(rows, down) * height + min(columns, right) * width, -raster
+        return min(rows, down) * height + min(columns, right) * width, -min(raster, 4)
 
     return min((1, 2, 4, 8, 16, 32), key=footprint)

@@ -121,7 +121,7 @@ extern "C" __global__ void __launch_bounds__(128, 1) bad(float* x) {
     ptx::wgmma_k128(d, operand, operand);
     BETWEEN
     ptx::wgmma_commit_group();
-    ptx::wgmma_wait_group_0(d);
+    ptx::wgmma_wait_group<0>(d);
     for (int i = 0; i < 32; ++i) x[i * 128 + threadIdx.x] = d[i];
 }"""
 

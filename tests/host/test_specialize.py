@@ -48,7 +48,7 @@ def test_flags_and_numbers():
 def test_the_multiplication_names_every_accumulator(block_n):
     text, count = wgmma_header(block_n), block_n // 2
     assert f"wgmma.mma_async.sync.aligned.m64n{block_n}k32.f32.e4m3.e4m3 " in text
-    product, wait = text.split("void wgmma_k128")[1].split("void wgmma_wait_group_0")
+    product, wait = text.split("void wgmma_k128")[1].split("void wgmma_wait_group")
     for part in (product, wait):
         assert re.findall(r'"\+f"\(d\[(\d+)\]\)', part) == [str(i) for i in range(count)]
         assert f"float (&d)[{count}]" in part
@@ -70,7 +70,7 @@ def test_the_multiplication_compiles_for_every_width():
         files[f"{name}.cuh"] = text
         kernel.append(
             f"{{ float d[{block_n // 2}]; ptx::wgmma_fence(); {name}::wgmma_k128(d, tile, tile);"
-            f" ptx::wgmma_commit_group(); {name}::wgmma_wait_group_0(d); x[{block_n}] = d[{block_n // 2 - 1}]; }}"
+            f" ptx::wgmma_commit_group(); {name}::wgmma_wait_group<0>(d); x[{block_n}] = d[{block_n // 2 - 1}]; }}"
         )
     files |= {name: (kernels_dir() / name).read_text() for name in ("types.cuh", "ptx/address.cuh", "ptx/wgmma.cuh")}
     text = "".join(f'#include "{name}"\n' for name in files) + (
