@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 
 import nvgemm
 from nvgemm import settings
 from nvgemm.bench import libraries
 from nvgemm.bench.cold import Flush, Times, measure
+from nvgemm.choice.completion import orders
 from nvgemm.choice.config import GemmConfig
 from nvgemm.choice.cost import H100_CLOCK, predict
 from nvgemm.choice.heuristic import candidates, select_config
@@ -19,6 +21,7 @@ from nvgemm.runtime.arrays import view
 from nvgemm.runtime.device_model import model
 from nvgemm.runtime.gemm_kernel import GemmKernel, build_config
 
+WIDTHS = range(8, 193, 8)  # of tiles: more than the model alone chooses from
 _TOLERANCE = 5e-3  # of the norm: sums in another order, rounded to BF16
 
 
@@ -35,9 +38,10 @@ class Sweep:
         self._flush = Flush(torch)
 
     def likely(self, count: int) -> list[GemmConfig]:
-        """The `count` candidates of least predicted time, and the one that is picked."""
-        legal = sorted(candidates(self.problem, self.model), key=self.predict)[:count]
-        return legal if self.picked in legal else [*legal, self.picked]
+        """The `count` candidates of least predicted time and the one that is picked, each in all its orders."""
+        legal = sorted(candidates(self.problem, self.model, WIDTHS), key=self.predict)[:count]
+        ordered = [[config, *orders(self.problem, config)] for config in (*legal, self.picked)]
+        return list(dict.fromkeys(chain.from_iterable(ordered)))
 
     def predict(self, config: GemmConfig) -> float:
         """Clocks by the model."""
@@ -78,6 +82,9 @@ def run(m: int, n: int, k: int, count: int = 24) -> None:
 
 def _line(c: GemmConfig, times: Times, clocks: float, picked: bool) -> str:
     blocks = f"{c.block_m}×{c.block_n}, {c.num_stages} stages, {c.num_consumers} consumers, K split {c.k_split}"
+    order = f"{c.in_flight} under way, unrolled by {c.k_unroll}"
     predicted = f"predicted {clocks / H100_CLOCK * 1e6:.2f}"
     mark = "  <- picked" if picked else ""
-    return f"{times.us:>9.2f} µs  {blocks}, cluster {c.cluster_m}×{c.cluster_n}×{c.cluster_k}, {predicted}{mark}"
+    return (
+        f"{times.us:>9.2f} µs  {blocks}, cluster {c.cluster_m}×{c.cluster_n}×{c.cluster_k}, {order}, {predicted}{mark}"
+    )

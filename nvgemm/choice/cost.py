@@ -70,7 +70,8 @@ def _k_block(config: GemmConfig, grid: int, device: Model) -> float:
     scales = (num_sfb(config.block_n) - 1) * config.k_split
     tensor = TENSOR_SHARE * slices * multiply * (1 + SCALE_SHARE * scales)
     l2 = loaded / min(device.l2_bytes_per_clock_sm, device.l2_bytes_per_clock / grid)
-    chain = slices / config.num_consumers * (multiply + config.block_n / 2 + CHAIN)
+    promotion = config.block_n / 2 if config.in_flight == 1 else 0
+    chain = slices / config.num_consumers * (multiply + promotion + CHAIN)
     return _overlap(tensor, l2, chain)
 
 

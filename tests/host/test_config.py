@@ -8,7 +8,8 @@ import pytest
 
 from nvgemm.choice.config import MAX_SHARED_BYTES, GemmConfig
 from nvgemm.choice.cost import Model
-from nvgemm.choice.heuristic import CLUSTERS, candidates
+from nvgemm.choice.heuristic import candidates
+from nvgemm.choice.legal import CLUSTERS
 from nvgemm.choice.problem import Problem, ceil_div
 
 WIDTHS = [(8, 16), (8, 7168), (16, 144), (24, 112), (120, 128), (136, 16384), (576, 7168), (2056, 1040), (32768, 512)]

@@ -15,7 +15,7 @@ import pytest
 from mbarrier_model import ProtocolError
 from ring_model import Ring
 
-from nvgemm.choice.heuristic import MAX_STAGES
+from nvgemm.choice.completion import MAX_STAGES
 from nvgemm.runtime.sources import kernels_dir
 
 NUM_TICKETS = int(

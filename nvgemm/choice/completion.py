@@ -1,0 +1,117 @@
+"""`complete`: the rest of a configuration, from its blocks."""
+
+from __future__ import annotations
+
+from functools import lru_cache, partial
+
+from nvgemm.choice.config import BLOCK_K, MAX_SHARED_BYTES, GemmConfig, storage_bytes
+from nvgemm.choice.cost import Model
+from nvgemm.choice.legal import can_overlap, slices, suits
+from nvgemm.choice.problem import Grouping, Problem, ceil_div
+from nvgemm.choice.tables import Blocks
+
+MAX_STAGES = 12
+LEAST_RASTER, MOST_RASTER = 4, 32  # of groups, which may have more rows than expected
+
+
+def complete(problem: Problem, device: Model, blocks: Blocks) -> GemmConfig | None:
+    """Strips, stages, raster and order for these blocks; None where problem or shared memory do not allow them."""
+    if not suits(problem, device, blocks):
+        return None
+    block_m, block_n, num_consumers, k_split, cluster_m, cluster_n, k_unroll, cluster_k, in_flight = blocks
+    fit = partial(
+        _stages_that_fit, block_m, block_n, num_consumers, k_split, problem.grouping, problem.groups, cluster_k
+    )
+    strips = 1 if block_m == 256 else min(2, ceil_div(block_n, 64))  # a stage is worth more than a strip
+    if block_n == 256 and fit(strips) < fit(1):
+        strips = 1
+    stages = fit(strips)
+    if stages < 2:
+        return None
+    if in_flight is None:
+        in_flight = 2 if _overlap_pays(problem, blocks) else 1
+    return GemmConfig(
+        shape_n=problem.n,
+        shape_k=problem.k,
+        block_m=block_m,
+        block_n=block_n,
+        num_stages=stages,
+        num_consumers=num_consumers,
+        k_split=k_split,
+        num_d_strips=strips,
+        cluster_m=cluster_m,
+        cluster_n=cluster_n,
+        raster_m=_raster(problem, device, block_m * cluster_m, block_n * cluster_n),
+        k_unroll=k_unroll or _unroll(problem, blocks, in_flight),
+        grouping=problem.grouping,
+        num_groups=problem.groups,
+        alignment=problem.alignment,
+        cluster_k=cluster_k,
+        in_flight=in_flight,
+    )
+
+
+def orders(problem: Problem, config: GemmConfig) -> list[GemmConfig]:
+    """`config` with its multiplications one after the other, and two under way where registers allow that."""
+    blocks = Blocks(**{name: getattr(config, name) for name in Blocks._fields})
+    unrolls = [(1, _unroll(problem, blocks, 1))]
+    if can_overlap(*blocks[:4]):
+        unrolls += [(2, count) for count in ((4, 8) if _columns(blocks) <= 64 else (4,))]
+    return [config._replace(in_flight=in_flight, k_unroll=k_unroll) for in_flight, k_unroll in unrolls]
+
+
+def _overlap_pays(problem: Problem, blocks: Blocks) -> bool:
+    """Whether two multiplications under way are faster, and by more than the compiler takes longer for them."""
+    fits = 32 <= blocks.block_n <= 64 and can_overlap(*blocks[:4])
+    return fits and problem.k > BLOCK_K and problem.grouping is Grouping.DENSE
+
+
+def _unroll(problem: Problem, blocks: Blocks, in_flight: int) -> int:
+    """K-blocks in one round of the loop: as many as the compiler does not take too long for."""
+    columns = _columns(blocks)
+    if in_flight == 1:
+        return 4 if columns <= 64 else 2 if columns <= 128 else 1
+    if blocks.num_consumers == 1 or columns > 64:
+        return 4
+    k_blocks = ceil_div(problem.k, BLOCK_K) // blocks.cluster_k
+    return min((8, 4), key=lambda count: k_blocks // count + k_blocks % count)  # times that nothing is under way
+
+
+def _columns(blocks: Blocks) -> int:
+    """Of sums that one consumer has, for each of 64 rows."""
+    return slices(blocks) * blocks.block_n
+
+
+@lru_cache(maxsize=1024)
+def _stages_that_fit(
+    block_m: int,
+    block_n: int,
+    num_consumers: int,
+    k_split: int,
+    grouping: Grouping,
+    num_groups: int,
+    cluster_k: int,
+    strips: int,
+) -> int:
+    fixed, stage = storage_bytes(block_m, block_n, num_consumers, k_split, strips, grouping, num_groups, cluster_k)
+    return min(MAX_STAGES, (MAX_SHARED_BYTES - fixed) // stage) // k_split * k_split
+
+
+@lru_cache(maxsize=4096)
+def _raster(problem: Problem, device: Model, height: int, width: int) -> int:
+    """Tiles down before one to the right, so that the rows of A and B that a wave reads are fewest. A power of two.
+
+    Of those that are equal, 4: neighbours then want the same rows of B, of which fewer CTAs want each than of A's.
+    """
+    if problem.grouping is not Grouping.DENSE:
+        down = ceil_div(problem.group_rows, height)  # all that want the same rows of B, begun at once
+        return min(max(1 << (down - 1).bit_length(), LEAST_RASTER), MOST_RASTER)
+    wave = max(device.num_sms * 128 * 128 // (height * width), 1)
+    down, right = ceil_div(problem.group_rows, height), ceil_div(problem.n, width)
+
+    def footprint(raster: int) -> tuple[int, int]:
+        raster = min(raster, down)
+        rows, columns = raster * ceil_div(wave, raster * right), ceil_div(wave, raster)
+        return min(rows, down) * height + min(columns, right) * width, -min(raster, 4)
+
+    return min((1, 2, 4, 8, 16, 32), key=footprint)
