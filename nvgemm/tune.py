@@ -127,7 +127,7 @@ def _told(products: Iterator[dict[str, Any]], count: int) -> Iterator[dict[str, 
         ) from error
     console = Console(stderr=True, highlight=False)
     for product in track(products, "tuning", count, console=console, transient=True):
-        console.print(_line(product))
+        console.print(_line(product), soft_wrap=True)
         yield product
 
 

@@ -41,7 +41,7 @@ def complete(problem: Problem, device: Model, blocks: Blocks) -> GemmConfig | No
         num_d_strips=strips,
         cluster_m=cluster_m,
         cluster_n=cluster_n,
-        raster_m=_raster(problem, device, block_m * cluster_m, block_n * cluster_n),
+        raster_m=_raster(problem, device.num_sms // (cluster_m * cluster_n), block_m * cluster_m, block_n * cluster_n),
         k_unroll=k_unroll or _unroll(problem, blocks, in_flight),
         grouping=problem.grouping,
         num_groups=problem.groups,
@@ -98,20 +98,19 @@ def _stages_that_fit(
 
 
 @lru_cache(maxsize=4096)
-def _raster(problem: Problem, device: Model, height: int, width: int) -> int:
-    """Tiles down before one to the right, so that the rows of A and B that a wave reads are fewest. A power of two.
+def _raster(problem: Problem, wave: int, height: int, width: int) -> int:
+    """Tiles down before one to the right, so that `wave` tiles read the fewest rows of A and B. A power of two.
 
     Of those that are equal, 4: neighbours then want the same rows of B, of which fewer CTAs want each than of A's.
     """
     if problem.grouping is not Grouping.DENSE:
         down = ceil_div(problem.group_rows, height)  # all that want the same rows of B, begun at once
         return min(max(1 << (down - 1).bit_length(), LEAST_RASTER), MOST_RASTER)
-    wave = max(device.num_sms * 128 * 128 // (height * width), 1)
     down, right = ceil_div(problem.group_rows, height), ceil_div(problem.n, width)
 
     def footprint(raster: int) -> tuple[int, int]:
         raster = min(raster, down)
-        rows, columns = raster * ceil_div(wave, raster * right), ceil_div(wave, raster)
+        rows, columns = max(raster, ceil_div(wave, right)), ceil_div(wave, raster)
         return min(rows, down) * height + min(columns, right) * width, -min(raster, 4)
 
     return min((1, 2, 4, 8, 16, 32), key=footprint)

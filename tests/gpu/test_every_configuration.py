@@ -6,6 +6,7 @@ import pytest
 from launch_configurations import job, launch_all
 from products import build_all
 
+from nvgemm.choice.completion import orders
 from nvgemm.choice.config import GemmConfig
 from nvgemm.choice.heuristic import candidates
 from nvgemm.choice.problem import Problem
@@ -24,13 +25,14 @@ def spread() -> list[GemmConfig]:
     legal = list(candidates(Problem(*SHAPE, True)))
     chosen = [config for config in legal if config.block_n in BLOCKS_N]
     of_two = [config for config in legal if config.block_n in NARROWED and config.cluster_m == 1]
-    return chosen + [config._replace(block_n=config.block_n - 8, k_unroll=1) for config in of_two]
+    of_two = [config._replace(block_n=config.block_n - 8, k_unroll=1, in_flight=1) for config in of_two]
+    return [order for config in chosen + of_two for order in orders(Problem(*SHAPE, True), config)]
 
 
 def fewest_stages() -> list[GemmConfig]:
     """The shortest ring for each kind, and rasters that do not divide the tiles."""
     return [
-        config._replace(num_stages=max(2, config.k_split), num_d_strips=1, raster_m=3, k_unroll=1)
+        config._replace(num_stages=max(2, config.k_split), num_d_strips=1, raster_m=3)
         for config in spread()
         if config.block_n in (24, 112, 128)
     ]
@@ -39,7 +41,8 @@ def fewest_stages() -> list[GemmConfig]:
 def divided() -> list[GemmConfig]:
     """Clusters that divide K, of all kinds of tiles."""
     legal = candidates(Problem(*NARROW, True))
-    return [config for config in legal if config.cluster_k > 1 and config.block_n in (*BLOCKS_N, *NARROWED)]
+    legal = [config for config in legal if config.cluster_k > 1 and config.block_n in (*BLOCKS_N, *NARROWED)]
+    return [order for config in legal for order in orders(Problem(*NARROW, True), config)]
 
 
 def in_parts(configs: list[GemmConfig], size: int = 48) -> list[list[GemmConfig]]:

@@ -9,6 +9,7 @@ import pytest
 from launch_configurations import job, launch_all
 from products import build_all
 
+from nvgemm.choice.completion import orders
 from nvgemm.choice.config import GemmConfig
 from nvgemm.choice.heuristic import candidates
 from nvgemm.choice.problem import Problem
@@ -20,6 +21,7 @@ KINDS = {  # block_m, k_split, cluster_m, cluster_n, cluster_k
     "64 rows": (64, 1, 1, 1, 1),
     "K split by 2": (64, 2, 1, 1, 1),
     "128 rows": (128, 1, 1, 1, 1),
+    "128 rows, multiplied in turn": (128, 1, 1, 1, 1),
     "cluster along M": (128, 1, 2, 1, 1),
     "cluster along N, K split": (64, 2, 1, 2, 1),
     "cluster that divides K": (128, 1, 1, 1, 2),
@@ -29,7 +31,8 @@ KINDS = {  # block_m, k_split, cluster_m, cluster_n, cluster_k
 
 def config(name: str) -> GemmConfig:
     legal = [config for config in candidates(Problem(*SHAPE, True)) if config.block_n in (48, 64, 112)]
-    return next(c for c in legal if (c.block_m, c.k_split, c.cluster_m, c.cluster_n, c.cluster_k) == KINDS[name])
+    found = next(c for c in legal if (c.block_m, c.k_split, c.cluster_m, c.cluster_n, c.cluster_k) == KINDS[name])
+    return orders(Problem(*SHAPE, True), found)[0] if "in turn" in name else found
 
 
 LAYOUTS = ("contiguous-64", "psum-64", "offsets", "masked", "batched")
