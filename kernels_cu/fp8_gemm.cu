@@ -7,16 +7,19 @@
 #include "config.cuh"
 #include "consumer.cuh"
 #include "epilogue.cuh"
+#include "in_flight.cuh"
 #include "k_split.cuh"
 #include "overlap.cuh"
 #include "pipeline.cuh"
 #include "promotion.cuh"
 #include "ptx/cp_async_bulk_tensor.cuh"
+#include "ptx/griddepcontrol.cuh"
 #include "ptx/wgmma.cuh"
 #include "scheduler.cuh"
 #include "segments.cuh"
 #include "wgmma_mma.cuh"
 
+constexpr uint32_t EARLY = min_of(NUM_STAGES, NUM_K_BLOCKS);  // k-blocks whose B is fetched before the kernel before has ended
 constexpr uint32_t DRAW_AT = NUM_K_BLOCKS > 3 ? NUM_K_BLOCKS - 3 : 0;  // the answer takes as long as two or three k-blocks
 
 static_assert(NUM_CONSUMERS == 1 || NUM_CONSUMERS == 2 || NUM_CONSUMERS == 4, "CONSUMER_REGISTERS knows these");
@@ -33,32 +36,58 @@ constexpr uint32_t CONSUMER_REGISTERS = NUM_CONSUMERS == 1 ? 248 : NUM_CONSUMERS
 // ---- producer, warp 0: A, B and the scales of A, by the copy engine ---------------------------------------------------
 
 // With a cluster along M its two CTAs need the same rows of B: each fetches half, and both receive both. Along N, so for A.
-// Where A has fewer rows than a tile, no more are copied: rows of zeros from beyond its edge hold all SMs up (docs/performance.md).
-__device__ __forceinline__ void load_stage(SharedStorage& shared, const Pipeline& pipeline, const Tile& tile, uint32_t k,
-                                           const Scheduler& scheduler, const Groups& groups, const TensorMap& map_a,
-                                           const TensorMap& map_b, const TensorMap& map_sfa) {
-    constexpr uint32_t ROWS_A = BLOCK_M / CLUSTER_N, ROWS_B = BLOCK_N / CLUSTER_M;
-    constexpr uint16_t ALL = (1 << SHARERS) - 1;
-    const uint32_t copied_a = min_of(scheduler.rows, ROWS_A), copied_sfa = ceil_div(min_of(scheduler.rows, BLOCK_M), 4) * 4;
-    const uint32_t stage_bytes = (copied_a * CLUSTER_N + BLOCK_N) * BLOCK_K + copied_sfa * sizeof(float);
-    const uint32_t stage = pipeline.stage;
-    const uint32_t row_a = tile.row + (OWN_ROWS ? tile.group * groups.a : 0), row_b = tile.column + tile.group * groups.b;
-    uint64_t* full = &shared.full[stage];
+struct Loader {
+    SharedStorage& shared;
+    const Scheduler& scheduler;
+    const Groups& groups;
+    const TensorMap &map_a, &map_b, &map_sfa;
 
-    ptx::mbarrier_arrive_expect_tx(full, stage_bytes);
-    ptx::cp_async_bulk_tensor_2d(shared.sfa[stage], map_sfa, full,
-                                 tile.row + (OWN_ROWS ? tile.group * groups.sfa : 0), k);
-    if constexpr (CLUSTER_N == 1)
-        ptx::cp_async_bulk_tensor_2d(shared.a[stage], map_a, full, k * BLOCK_K, row_a);
-    else
-        ptx::cp_async_bulk_tensor_2d_multicast(shared.a[stage] + scheduler.rank_n * ROWS_A * BLOCK_K, map_a, full,
-                                               k * BLOCK_K, row_a + scheduler.rank_n * ROWS_A, ALL);
-    if constexpr (CLUSTER_M == 1)
-        ptx::cp_async_bulk_tensor_2d(shared.b[stage], map_b, full, k * BLOCK_K, row_b);
-    else
-        ptx::cp_async_bulk_tensor_2d_multicast(shared.b[stage] + scheduler.rank_m * ROWS_B * BLOCK_K, map_b, full,
-                                               k * BLOCK_K, row_b + scheduler.rank_m * ROWS_B, ALL);
-}
+    static constexpr uint32_t ROWS_A = BLOCK_M / CLUSTER_N, ROWS_B = BLOCK_N / CLUSTER_M;
+    static constexpr uint16_t ALL = (1 << SHARERS) - 1;
+
+    // Where A has fewer rows than a tile, no more are copied: rows of zeros from beyond its edge hold all SMs up
+    // (docs/performance.md).
+    __device__ __forceinline__ void announce(uint32_t stage) const {
+        const uint32_t copied_a = min_of(scheduler.rows, ROWS_A), copied_sfa = ceil_div(min_of(scheduler.rows, BLOCK_M), 4) * 4;
+        const uint32_t stage_bytes = (copied_a * CLUSTER_N + BLOCK_N) * BLOCK_K + copied_sfa * sizeof(float);
+        ptx::mbarrier_arrive_expect_tx(&shared.full[stage], stage_bytes);
+    }
+
+    __device__ __forceinline__ void load_b(uint32_t stage, const Tile& tile, uint32_t k) const {
+        uint64_t* full = &shared.full[stage];
+        const uint32_t row = tile.column + tile.group * groups.b;
+        if constexpr (CLUSTER_M == 1)
+            ptx::cp_async_bulk_tensor_2d(shared.b[stage], map_b, full, k * BLOCK_K, row);
+        else
+            ptx::cp_async_bulk_tensor_2d_multicast(shared.b[stage] + scheduler.rank_m * ROWS_B * BLOCK_K, map_b, full,
+                                                   k * BLOCK_K, row + scheduler.rank_m * ROWS_B, ALL);
+    }
+
+    __device__ __forceinline__ void load_a(uint32_t stage, const Tile& tile, uint32_t k) const {
+        uint64_t* full = &shared.full[stage];
+        const uint32_t row = tile.row + (OWN_ROWS ? tile.group * groups.a : 0);
+        ptx::cp_async_bulk_tensor_2d(shared.sfa[stage], map_sfa, full,
+                                     tile.row + (OWN_ROWS ? tile.group * groups.sfa : 0), k);
+        if constexpr (CLUSTER_N == 1)
+            ptx::cp_async_bulk_tensor_2d(shared.a[stage], map_a, full, k * BLOCK_K, row);
+        else
+            ptx::cp_async_bulk_tensor_2d_multicast(shared.a[stage] + scheduler.rank_n * ROWS_A * BLOCK_K, map_a, full,
+                                                   k * BLOCK_K, row + scheduler.rank_n * ROWS_A, ALL);
+    }
+
+    // Before the kernel before this one has ended: B of the first k-blocks, into their stages or into the L2.
+    __device__ __forceinline__ void begin_early(const Tile& tile, uint32_t first_k) const {
+#pragma unroll 1
+        for (uint32_t k = 0; k < EARLY; ++k) {
+            if constexpr (LOADS_EARLY) {
+                announce(k);
+                load_b(k, tile, first_k + k);
+            } else
+                ptx::cp_async_bulk_prefetch_tensor_2d(map_b, (first_k + k) * BLOCK_K,
+                                                      tile.column + tile.group * groups.b + scheduler.rank_m * ROWS_B);
+        }
+    }
+};
 
 // ---- producer, warp 1: the scales of B --------------------------------------------------------------------------------
 
@@ -152,6 +181,7 @@ extern "C" __global__ void __launch_bounds__(NUM_THREADS, 1)  // launched in clu
         ptx::prefetch_tensormap(map_d);
         init_barriers(shared);
     }
+    if constexpr (WAITS_FIRST) ptx::griddepcontrol_wait();
     if (HAS_SEGMENTS && warpgroup == 0 && warp == 1) list_segments(shared, groups.layout, m, lane);
     sync_cluster();
 
@@ -163,17 +193,28 @@ extern "C" __global__ void __launch_bounds__(NUM_THREADS, 1)  // launched in clu
         ptx::setmaxnreg_dec<PRODUCER_REGISTERS>();
         const uint32_t first_k = scheduler.rank_k * NUM_K_BLOCKS;
         if (warp == 0 && ptx::elect_sync()) {
-            while (scheduler.next(tile)) {
+            const Loader loader{shared, scheduler, groups, map_a, map_b, map_sfa};
+            bool has_tile = scheduler.next(tile);
+            if constexpr (BEGINS_EARLY) {
+                if (has_tile) loader.begin_early(tile, first_k);
+                ptx::griddepcontrol_wait();  // also in a CTA without a tile: the next kernel takes this one's end for the other's
+            }
+            for (; has_tile; has_tile = scheduler.next(tile)) {
                 uint32_t drawn = 0;
 #pragma unroll 1
                 for (uint32_t k = 0; k < NUM_K_BLOCKS; ++k, pipeline.advance()) {
-                    pipeline.wait_empty(shared);
+                    const bool is_loaded = LOADS_EARLY && scheduler.round == 1 && k < EARLY;
+                    if (!is_loaded) pipeline.wait_empty(shared);
                     if (k == DRAW_AT) drawn = scheduler.draw(groups.draws);
-                    load_stage(shared, pipeline, tile, first_k + k, scheduler, groups, map_a, map_b, map_sfa);
+                    if (!is_loaded) loader.announce(pipeline.stage);
+                    loader.load_a(pipeline.stage, tile, first_k + k);
+                    if (!is_loaded) loader.load_b(pipeline.stage, tile, first_k + k);
                 }
                 if constexpr (HAS_SEGMENTS) scheduler.announce(drawn);
             }
+            if constexpr (OVERLAP != ALONE) ptx::griddepcontrol_launch_dependents();
         } else if (warp == 1) {
+            if constexpr (BEGINS_EARLY && !LOADS_EARLY) ptx::griddepcontrol_wait();
             sfb += first_k * sfb_stride_k;
             while (scheduler.next(tile))
                 load_sfb(shared, pipeline, tile, sfb + tile.group * groups.sfb, sfb_stride_n, sfb_stride_k, lane);

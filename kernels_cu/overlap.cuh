@@ -1,70 +1,13 @@
-// For consumers with registers for two partial sums (IN_FLIGHT): the tensor cores work on one of them while the other is
-// promoted. Such a consumer needs nobody to keep the tensor cores busy meanwhile.
+// Programmatic dependent launch: whether a product begins before the kernel before it has ended. `Overlap` in
+// nvgemm/choice/problem.py.
 #pragma once
-#include "consumer.cuh"
-#include "wgmma_mma.cuh"
+#include "pipeline.cuh"
 
-static_assert(IN_FLIGHT == 1 || (IN_FLIGHT == 2 && K_SPLIT == 1), "the stages in a row are this consumer's");
+constexpr uint32_t ALONE = 0;           // it does not
+constexpr uint32_t OVERLAPPED = 1;      // it does, but reads and writes nothing that the other may write or read: B goes to the L2
+constexpr uint32_t STATIC_WEIGHTS = 2;  // and B and its scales, which nobody writes, are read
 
-// One slice of one k-block, and the scales that its sums will need: the stage is gone by then.
-struct Multiplication {
-    float partial[ACCUMULATORS];
-    float sfa_top, sfa_bottom, sfb[WGMMA_SFB];
-};
-
-__device__ __forceinline__ void start(Multiplication& multiplication, const Operands& operands, uint32_t slice) {
-    const uint32_t slice_m = SLICES_M == 1 ? 0 : slice, slice_n = SLICES_N == 1 ? 0 : slice;
-#pragma unroll
-    for (uint32_t i = 0; i < WGMMA_SFB; ++i) multiplication.sfb[i] = operands.sfb[slice_n * WGMMA_SFB + i];
-    multiplication.sfa_top = operands.sfa[slice_m * SLICE_ROWS];
-    multiplication.sfa_bottom = operands.sfa[slice_m * SLICE_ROWS + 8];
-
-    ptx::wgmma_fence();
-    ptx::wgmma_k128(multiplication.partial, operands.a + slice_m * SLICE_ROWS * (BLOCK_K / 16),
-                    operands.b + slice_n * WGMMA_N * (BLOCK_K / 16));
-    ptx::wgmma_commit_group();
-}
-
-// PENDING multiplications that were started after this one go on.
-template <int PENDING>
-__device__ __forceinline__ void finish(SharedStorage& shared, Pipeline& pipeline, Multiplication& multiplication,
-                                       uint32_t slice, float (&final)[NUM_SLICES][ACCUMULATORS]) {
-    ptx::wgmma_wait_group<PENDING>(multiplication.partial);
-    if (slice + 1 == NUM_SLICES) {
-        pipeline.release(shared);
-        pipeline.advance();
-    }
-    promote(final[slice], multiplication.partial, multiplication.sfa_top, multiplication.sfa_bottom, multiplication.sfb);
-}
-
-// K_BLOCKS in a row. At their end nothing is under way: the compiler does not keep two multiplications apart across the end
-// of a loop's body, but waits for each (its C7514).
-template <uint32_t K_BLOCKS>
-__device__ __forceinline__ void multiply_overlapped(SharedStorage& shared, Pipeline& pipeline, uint32_t first_row,
-                                                    uint32_t row, float (&final)[NUM_SLICES][ACCUMULATORS]) {
-    constexpr uint32_t COUNT = K_BLOCKS * NUM_SLICES;
-    Multiplication under_way[2];
-    Pipeline newest = pipeline;
-    Operands operands;
-#pragma unroll
-    for (uint32_t i = 0; i < COUNT; ++i) {
-        if (i % NUM_SLICES == 0) {
-            operands = locate(shared, newest, first_row, row);
-            if (!operands.full) newest.wait_full(shared);
-            newest.advance();
-        }
-        start(under_way[i % 2], operands, i % NUM_SLICES);
-        if (i > 0) finish<1>(shared, pipeline, under_way[(i - 1) % 2], (i - 1) % NUM_SLICES, final);
-    }
-    finish<0>(shared, pipeline, under_way[(COUNT - 1) % 2], NUM_SLICES - 1, final);
-}
-
-__device__ __forceinline__ void multiply_tile_overlapped(SharedStorage& shared, Pipeline& pipeline, uint32_t first_row,
-                                                         uint32_t row, float (&final)[NUM_SLICES][ACCUMULATORS]) {
-    constexpr uint32_t IN_ROUNDS = NUM_K_BLOCKS / K_UNROLL * K_UNROLL;
-#pragma unroll 1
-    for (uint32_t k = 0; k + K_UNROLL <= NUM_K_BLOCKS; k += K_UNROLL)
-        multiply_overlapped<K_UNROLL>(shared, pipeline, first_row, row, final);
-#pragma unroll 1
-    for (uint32_t k = IN_ROUNDS; k < NUM_K_BLOCKS; ++k) multiply_overlapped<1>(shared, pipeline, first_row, row, final);
-}
+// What a tile is stands in a layout, which the kernel before may have written: nothing can be done without it.
+constexpr bool WAITS_FIRST = OVERLAP != ALONE && GROUPING >= MASKED;
+constexpr bool BEGINS_EARLY = OVERLAP != ALONE && !WAITS_FIRST;
+constexpr bool LOADS_EARLY = OVERLAP == STATIC_WEIGHTS && !WAITS_FIRST;

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from nvgemm.quantize import transform_sf_into_required_layout as transform_sf_into_required_layout
     from nvgemm.runtime.arrays import ArrayView as ArrayView
     from nvgemm.runtime.memory import Array as Array
+    from nvgemm.runtime.overlap import get_pdl as get_pdl
+    from nvgemm.runtime.overlap import set_pdl as set_pdl
     from nvgemm.runtime.sm_limit import get_num_sms as get_num_sms
     from nvgemm.runtime.sm_limit import set_num_sms as set_num_sms
 
@@ -67,6 +69,8 @@ _HOME = {
     "get_tma_aligned_size": "quantize",
     "set_num_sms": "runtime.sm_limit",
     "get_num_sms": "runtime.sm_limit",
+    "set_pdl": "runtime.overlap",
+    "get_pdl": "runtime.overlap",
     "Array": "runtime.memory",
     "ArrayView": "runtime.arrays",
 }

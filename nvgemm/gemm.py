@@ -10,9 +10,9 @@ from nvgemm.choice import checks
 from nvgemm.choice.heuristic import select_config
 from nvgemm.choice.pointers import NAMES
 from nvgemm.choice.problem import Problem
-from nvgemm.product import Prepared, admit, dense, prepare
+from nvgemm.product import Check, Prepared, admit, dense, prepare
 from nvgemm.remembered import Known, remember
-from nvgemm.runtime import sm_limit, streams
+from nvgemm.runtime import overlap, sm_limit, streams
 from nvgemm.runtime.arrays import fingerprint, views
 from nvgemm.runtime.build import Cubin
 from nvgemm.runtime.device_model import model_here
@@ -30,6 +30,8 @@ def fp8_gemm_nt(
     recipe: tuple[int, int, int] | None = checks.RECIPE_1D2D,
     stream: Any = None,
     num_sms: int | None = None,
+    pdl: bool | None = None,
+    weights_static: bool = False,
 ) -> Any:
     """Multiply: ``d[m, n] = Σ_k a[m, k]·sfa[m, k//128] · b[n, k]·sfb[n//128, k//128]``.
 
@@ -52,6 +54,11 @@ def fp8_gemm_nt(
         Default: the current stream of the library that `a`'s data belongs to.
     num_sms : int, optional
         SMs to take at most, 1 to the device's; odd numbers too. Default: what `set_num_sms` set, else all.
+    pdl : bool, optional
+        Begin before the kernel before this one in the stream has ended, if that one lets it, and wait for it before
+        anything is read or written that it may write or read. Default: what `set_pdl` set, else False.
+    weights_static : bool
+        Promise that no kernel that may still run writes `b`: then a call with PDL reads it at once.
 
     Returns
     -------
@@ -73,28 +80,27 @@ def fp8_gemm_nt(
     go through as IEEE 754 says. The same inputs and configuration give the same bits.
     """
     num_sms = sm_limit.limit if num_sms is None else sm_limit.check(num_sms)
+    how = overlap.of(pdl, weights_static)
     if recipe is not checks.RECIPE_1D2D:
         recipe = checks.recipe_of(recipe)
     fields = fingerprint(a, b, d)
     if fields is None and d is not None:
         fields = views(checks.operands(a, b, d), NAMES)
-    seen = (fields, recipe, settings.sass, num_sms)
+    seen = (fields, recipe, settings.sass, num_sms, how)
     known = _known.get(seen)
     if known is not None:
         launch, current = known
         made = launch(current() if stream is None else streams.handle(stream))
         return made if d is None else d
-    prepared, result = _launch(checks.operands(a, b, d), recipe, stream, num_sms)
+    prepared, result = _launch(checks.operands(a, b, d), dense(recipe, how), stream, num_sms)
     if fields is not None:
         remember(_known, seen, prepared, d)
     return result
 
 
-def _launch(
-    objects: Sequence[Any], recipe: tuple[int, int, int] | None, stream: Any, num_sms: int | None
-) -> tuple[Prepared, Any]:
+def _launch(objects: Sequence[Any], check: Check, stream: Any, num_sms: int | None) -> tuple[Prepared, Any]:
     """The straight line, step by step; what was launched, and D."""
-    problem, operands, handle, d = admit(objects, dense(recipe), stream, num_sms)
+    problem, operands, handle, d = admit(objects, check, stream, num_sms)
     prepared = prepare(problem, operands, handle, num_sms, stacklevel=4)
     prepared.launch(handle)
     return prepared, d

@@ -13,7 +13,7 @@ from nvgemm.choice.problem import Grouping
 from nvgemm.padding import zero_padding as zero
 from nvgemm.product import admit, prepare
 from nvgemm.remembered import Known, remember
-from nvgemm.runtime import sm_limit, streams
+from nvgemm.runtime import overlap, sm_limit, streams
 from nvgemm.runtime.arrays import fingerprint, views
 
 Pair = tuple[Any, Any]
@@ -35,6 +35,8 @@ def m_grouped_fp8_gemm_nt_contiguous(
     expected_m: int | None = None,
     stream: Any = None,
     num_sms: int | None = None,
+    pdl: bool | None = None,
+    weights_static: bool = False,
 ) -> Any:
     """Multiply rows of one tall A by the B of the group that they belong to; groups begin at aligned rows.
 
@@ -64,8 +66,8 @@ def m_grouped_fp8_gemm_nt_contiguous(
         32, 64 or 128 rows. Default: `get_mk_alignment_for_contiguous_layout`.
     expected_m : int, optional
         Rows that a group is expected to have; it steers the choice of a kernel alone. Default: M / G.
-    stream, num_sms
-        As in `fp8_gemm_nt`.
+    stream, num_sms, pdl, weights_static
+        As in `fp8_gemm_nt`. Where groups are told on the device, that is waited for before anything else.
 
     Returns
     -------
@@ -84,6 +86,7 @@ def m_grouped_fp8_gemm_nt_contiguous(
         alignments.get_mk_alignment_for_contiguous_layout() if alignment is None else alignments.check(alignment),
         _expected(expected_m),
         checks.recipe_of(recipe),
+        overlap.of(pdl, weights_static),
     )
     return _launch(grouped, (a, b, d, grouped_layout), stream, num_sms, zero_padding)
 
@@ -98,6 +101,8 @@ def m_grouped_fp8_gemm_nt_masked(
     recipe: tuple[int, int, int] | None = checks.RECIPE_1D2D,
     stream: Any = None,
     num_sms: int | None = None,
+    pdl: bool | None = None,
+    weights_static: bool = False,
 ) -> Any:
     """Multiply the first ``masked_m[g]`` rows of each group by its B; the device alone knows how many.
 
@@ -118,8 +123,8 @@ def m_grouped_fp8_gemm_nt_masked(
         Rows that a group is expected to have; it steers the choice of a kernel alone.
     recipe : (int, int, int)
         ``(1, 128, 128)``.
-    stream, num_sms
-        As in `fp8_gemm_nt`.
+    stream, num_sms, pdl, weights_static
+        As in `fp8_gemm_nt`. Where groups are told on the device, that is waited for before anything else.
 
     Returns
     -------
@@ -133,7 +138,13 @@ def m_grouped_fp8_gemm_nt_masked(
     UnsupportedDeviceError, CompileError, DriverTooOldError, CudaError, RuntimeError
         As in `fp8_gemm_nt`.
     """
-    grouped = Grouped(Grouping.MASKED, 1, rules.positive("expected_m", expected_m), checks.recipe_of(recipe))
+    grouped = Grouped(
+        Grouping.MASKED,
+        1,
+        rules.positive("expected_m", expected_m),
+        checks.recipe_of(recipe),
+        overlap.of(pdl, weights_static),
+    )
     return _launch(grouped, (a, b, d, masked_m), stream, num_sms)
 
 
@@ -147,6 +158,8 @@ def m_grouped_fp8_gemm_nt_offsets(
     recipe: tuple[int, int, int] | None = checks.RECIPE_1D2D,
     stream: Any = None,
     num_sms: int | None = None,
+    pdl: bool | None = None,
+    weights_static: bool = False,
 ) -> Any:
     """Multiply rows of one tall A by the B of the group that they belong to, without any padding between groups.
 
@@ -165,8 +178,8 @@ def m_grouped_fp8_gemm_nt_offsets(
         Rows that a group is expected to have; it steers the choice of a kernel alone. Default: M / G.
     recipe : (int, int, int)
         ``(1, 128, 128)``.
-    stream, num_sms
-        As in `fp8_gemm_nt`.
+    stream, num_sms, pdl, weights_static
+        As in `fp8_gemm_nt`. Where groups are told on the device, that is waited for before anything else.
 
     Returns
     -------
@@ -180,7 +193,9 @@ def m_grouped_fp8_gemm_nt_offsets(
     UnsupportedDeviceError, CompileError, DriverTooOldError, CudaError, RuntimeError
         As in `fp8_gemm_nt`.
     """
-    grouped = Grouped(Grouping.OFFSETS, 1, _expected(expected_m), checks.recipe_of(recipe))
+    grouped = Grouped(
+        Grouping.OFFSETS, 1, _expected(expected_m), checks.recipe_of(recipe), overlap.of(pdl, weights_static)
+    )
     return _launch(grouped, (a, b, d, offsets), stream, num_sms)
 
 
@@ -192,6 +207,8 @@ def batched_fp8_gemm_nt(
     recipe: tuple[int, int, int] | None = checks.RECIPE_1D2D,
     stream: Any = None,
     num_sms: int | None = None,
+    pdl: bool | None = None,
+    weights_static: bool = False,
 ) -> Any:
     """Multiply G matrices A by as many B in one launch: ``d[g] = a[g] · b[g]ᵀ``, each as `fp8_gemm_nt` would.
 
@@ -205,7 +222,7 @@ def batched_fp8_gemm_nt(
         BF16 [G, M, N]; allocated where it is not given.
     recipe : (int, int, int)
         ``(1, 128, 128)``.
-    stream, num_sms
+    stream, num_sms, pdl, weights_static
         As in `fp8_gemm_nt`.
 
     Returns
@@ -220,7 +237,7 @@ def batched_fp8_gemm_nt(
     UnsupportedDeviceError, CompileError, DriverTooOldError, CudaError, RuntimeError
         As in `fp8_gemm_nt`.
     """
-    grouped = Grouped(Grouping.BATCHED, recipe=checks.recipe_of(recipe))
+    grouped = Grouped(Grouping.BATCHED, recipe=checks.recipe_of(recipe), overlap=overlap.of(pdl, weights_static))
     return _launch(grouped, (a, b, d), stream, num_sms)
 
 
@@ -229,7 +246,11 @@ def _expected(expected_m: int | None) -> int | None:
 
 
 def _launch(
-    grouped: Grouped, given: Sequence[Any], stream: Any, num_sms: int | None, zero_padding: bool = False
+    grouped: Grouped,
+    given: Sequence[Any],
+    stream: Any,
+    num_sms: int | None,
+    zero_padding: bool = False,
 ) -> Any:
     """The straight line of `nvgemm.gemm`; `given` are both pairs, D, and the layout of the groups, if any."""
     num_sms = sm_limit.limit if num_sms is None else sm_limit.check(num_sms)

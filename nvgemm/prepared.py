@@ -9,8 +9,8 @@ from nvgemm.choice import checks
 from nvgemm.choice.config import GemmConfig
 from nvgemm.choice.problem import scales_bytes
 from nvgemm.explain import describe
-from nvgemm.product import admit, dense, prepare
-from nvgemm.runtime import sm_limit
+from nvgemm.product import Check, admit, dense, prepare
+from nvgemm.runtime import overlap, sm_limit
 
 
 def plan(
@@ -21,6 +21,8 @@ def plan(
     recipe: tuple[int, int, int] | None = checks.RECIPE_1D2D,
     stream: Any = None,
     num_sms: int | None = None,
+    pdl: bool | None = None,
+    weights_static: bool = False,
 ) -> Plan:
     """Prepare ``fp8_gemm_nt(a, b, d, recipe=recipe, stream=stream, num_sms=num_sms)`` without launching it.
 
@@ -35,7 +37,7 @@ def plan(
         FP8 E4M3 [N, K] and FP32 [ceil(N/128), ceil(K/128)].
     d : device array, optional
         BF16 [M, N]; allocated now where it is not given.
-    recipe, stream, num_sms
+    recipe, stream, num_sms, pdl, weights_static
         As in `fp8_gemm_nt`.
 
     Returns
@@ -47,7 +49,8 @@ def plan(
     ValueError, TypeError, UnsupportedDeviceError, CompileError, DriverTooOldError, CudaError, RuntimeError
         As `fp8_gemm_nt`; nothing has been launched.
     """
-    return Plan(a, b, d, recipe, stream, sm_limit.limit if num_sms is None else sm_limit.check(num_sms))
+    limit = sm_limit.limit if num_sms is None else sm_limit.check(num_sms)
+    return Plan(a, b, d, dense(recipe, overlap.of(pdl, weights_static)), stream, limit)
 
 
 class Plan:
@@ -73,16 +76,14 @@ class Plan:
         As `plan`, while it is made.
     """
 
-    def __init__(
-        self, a: Any, b: Any, d: Any, recipe: tuple[int, int, int] | None, stream: Any, num_sms: int | None
-    ) -> None:
-        self._recipe, self._stream, self._num_sms = recipe, stream, num_sms
+    def __init__(self, a: Any, b: Any, d: Any, check: Check, stream: Any, num_sms: int | None) -> None:
+        self._check, self._stream, self._num_sms = check, stream, num_sms
         self._bind(a, b, d, stacklevel=5)
 
     def _bind(self, a: Any, b: Any, d: Any, stacklevel: int) -> None:
         """`stacklevel`: as in `prepare`."""
         objects = checks.operands(a, b, d)
-        problem, operands, handle, d = admit(objects, dense(self._recipe), self._stream, self._num_sms)
+        problem, operands, handle, d = admit(objects, self._check, self._stream, self._num_sms)
         # The last step that can fail: nothing has changed before.
         self._prepared = prepare(problem, operands, handle, self._num_sms, stacklevel)
         self._launch = self._prepared.bound or self._prepared.launch

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from nvgemm import settings
 from nvgemm.choice import checks
 from nvgemm.choice.pointers import NAMES
-from nvgemm.choice.problem import Problem, row_stride, scales_bytes
+from nvgemm.choice.problem import Overlap, Problem, row_stride, scales_bytes
 from nvgemm.errors import PerformanceWarning
 from nvgemm.runtime import driver, sm_limit, streams
 from nvgemm.runtime.allocation import refuse_capture
@@ -42,9 +42,9 @@ class Prepared(NamedTuple):
             bound(stream)
 
 
-def dense(recipe: tuple[int, int, int] | None) -> Check:
+def dense(recipe: tuple[int, int, int] | None, overlap: Overlap = Overlap.ALONE) -> Check:
     """The check of one dense product."""
-    return lambda views: checks.dense(*views, recipe=recipe)  # type: ignore[misc, arg-type]
+    return lambda views: checks.dense(*views, recipe=recipe)._replace(overlap=overlap)  # type: ignore[misc, arg-type]
 
 
 def admit(

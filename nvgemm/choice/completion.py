@@ -48,6 +48,7 @@ def complete(problem: Problem, device: Model, blocks: Blocks) -> GemmConfig | No
         alignment=problem.alignment,
         cluster_k=cluster_k,
         in_flight=in_flight,
+        overlap=problem.overlap,
     )
 
 

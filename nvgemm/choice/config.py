@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from nvgemm.choice.problem import GRANULARITY, Grouping, align, ceil_div
+from nvgemm.choice.problem import GRANULARITY, Grouping, Overlap, align, ceil_div
 
 BLOCK_K = GRANULARITY  # one scale of A and one of B for each k-block
 MAX_SHARED_BYTES = 232_448  # of one CTA on sm_90
@@ -36,6 +36,7 @@ class GemmConfig(NamedTuple):
     alignment: int = 1  # of the rows at which groups begin, where the grouping has one
     cluster_k: int = 1  # CTAs that divide the k-blocks of a tile
     in_flight: int = 1  # multiplications that a consumer has under way: the other one while it promotes, or none
+    overlap: Overlap = Overlap.ALONE
 
     @property
     def shared_bytes(self) -> int:

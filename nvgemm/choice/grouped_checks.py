@@ -8,7 +8,7 @@ from typing import NamedTuple
 from nvgemm.choice import rules
 from nvgemm.choice.checks import RECIPE_1D2D
 from nvgemm.choice.pointers import NAMES, grouped_pointers
-from nvgemm.choice.problem import Grouping, Problem, View, ceil_div
+from nvgemm.choice.problem import Grouping, Overlap, Problem, View, ceil_div
 from nvgemm.choice.rules import Layout
 
 MAX_GROUPS = 1024  # they are listed in shared memory
@@ -27,11 +27,17 @@ class Grouped(NamedTuple):
     alignment: int = 1
     expected_m: int | None = None
     recipe: tuple[int, int, int] = RECIPE_1D2D
+    overlap: Overlap = Overlap.ALONE
 
     @property
     def names(self) -> tuple[str, ...]:
         """What the caller calls the operands, in order."""
         return (*NAMES, LAYOUT_NAMES[self.grouping]) if self.grouping in LAYOUT_NAMES else NAMES
+
+    @property
+    def _overlap(self) -> Overlap:
+        """What a tile is stands in the layout, and that must be waited for before anything is read."""
+        return self.overlap if self.grouping not in LAYOUT_NAMES else min(self.overlap, Overlap.OVERLAPPED)
 
     def check(self, views: Sequence[View | None]) -> Problem:
         """Check the operands, in the order of `names`; D is None where it will be allocated.
@@ -51,7 +57,7 @@ class Grouped(NamedTuple):
         if self.grouping in LAYOUT_NAMES:
             _layout(self.names[5], views[5], self.grouping, problem)  # type: ignore[arg-type]
         grouped_pointers(views, self.names)
-        return problem
+        return problem._replace(overlap=self._overlap)
 
     def _problem(self, a: Layout, sfa: Layout, b: Layout, sfb: Layout, *, sfa_aligned: bool) -> Problem:
         if self.recipe != RECIPE_1D2D:

@@ -48,6 +48,14 @@ class Grouping(IntEnum):
         return self in (Grouping.MASKED, Grouping.OFFSETS, Grouping.PSUM)
 
 
+class Overlap(IntEnum):
+    """Whether a launch begins before the kernel before it has ended; the constants of kernels_cu/overlap.cuh."""
+
+    ALONE = 0
+    OVERLAPPED = 1
+    STATIC_WEIGHTS = 2
+
+
 class Problem(NamedTuple):
     """One product ``D[M, N] = A[M, K] · B[N, K]ᵀ``, or one for each group.
 
@@ -66,6 +74,7 @@ class Problem(NamedTuple):
         Of the rows at which groups begin, where the grouping has one.
     expected_m : int
         Rows that a group is expected to have; it steers the choice of a kernel alone. 0 stands for M of one product.
+    overlap : Overlap
     """
 
     m: int
@@ -76,6 +85,7 @@ class Problem(NamedTuple):
     groups: int = 1
     alignment: int = 1
     expected_m: int = 0
+    overlap: Overlap = Overlap.ALONE
 
     @property
     def group_rows(self) -> int:

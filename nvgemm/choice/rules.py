@@ -24,6 +24,13 @@ def integer(name: str, value: object) -> int:
         raise TypeError(f"{name}: expected an int, got {value!r}") from None
 
 
+def flag(name: str, value: object) -> bool:
+    """`value` as a bool, if it is one."""
+    if value is True or value is False:
+        return value
+    raise TypeError(f"{name}: expected a bool, got {value!r}")
+
+
 def positive(name: str, value: object) -> int:
     """`value` as an int, if it counts something."""
     count = integer(name, value)

@@ -48,14 +48,13 @@ def get_tc_util() -> int:
 
 
 def set_pdl(enable_pdl: bool) -> None:
-    """Accept False: launches never overlap the end of the kernel before them."""
-    if enable_pdl:
-        raise missing("set_pdl", "programmatic dependent launch is", "leave it False")
+    """Let products begin before the kernel before them has ended, or not."""
+    nvgemm.set_pdl(bool(enable_pdl))
 
 
 def get_pdl() -> bool:
-    """False."""
-    return False
+    """Whether products begin before the kernel before them has ended."""
+    return nvgemm.get_pdl()
 
 
 def set_ignore_compile_dims(ignore: bool) -> None:

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from nvgemm.choice.config import BLOCK_K, GemmConfig
 from nvgemm.choice.heuristic import select_config
-from nvgemm.choice.problem import Problem, ceil_div, k_block_stride, sfa_strides, tma_aligned_size
+from nvgemm.choice.problem import Overlap, Problem, ceil_div, k_block_stride, sfa_strides, tma_aligned_size
 from nvgemm.runtime import compile_hint, draws, driver, sm_limit, tensor_map
 from nvgemm.runtime.array_view import ArrayView
 from nvgemm.runtime.build import Cubin, build
@@ -51,7 +51,7 @@ class GemmKernel:
         grid = self.config.grid(operands[4].shape[-2], self.device.num_sms)
         with driver.context(self.device.ordinal):
             arguments = self._pack(*operands)
-        return self.kernel.bind(grid, self.config.num_threads, arguments)
+        return self.kernel.bind(grid, self.config.num_threads, arguments, self.config.overlap is not Overlap.ALONE)
 
     def _pack(
         self, a: ArrayView, sfa: ArrayView, b: ArrayView, sfb: ArrayView, d: ArrayView, layout: ArrayView | None = None

@@ -52,23 +52,24 @@ class Kernel:
             check(driver.cuFuncSetAttribute(function, limit, shared_bytes))
         self._function, self._launch = function, driver.cuLaunchKernelEx
         self._current_context, self._context = driver.cuCtxGetCurrent, primary_context(device)
-        self._configs: dict[tuple[int, int], dict[int, Any]] = {}  # by grid and block, then by stream
+        self._configs: dict[tuple[int, int, bool], dict[int, Any]] = {}  # by grid, block and overlap, then by stream
 
     def launch(self, grid: int, block: int, arguments: Arguments, stream: int) -> None:
         """Launch `grid` CTAs of `block` threads on `stream`, whatever context is current."""
         self.bind(grid, block, arguments)(stream)
 
-    def bind(self, grid: int, block: int, arguments: Arguments) -> Launch:
+    def bind(self, grid: int, block: int, arguments: Arguments, is_early: bool = False) -> Launch:
         """What launches `grid` CTAs of `block` threads with `arguments` on the stream that it is called with.
 
+        `is_early`: it may begin before the kernel before it in the stream has ended, which it waits for itself.
         A stream belongs to a context, and a kernel runs on it whichever is current: that is asked only for the legacy
         stream and the per-thread one, of which each context has its own.
         """
-        configs = self._configs.setdefault((grid, block), {})
+        configs = self._configs.setdefault((grid, block, is_early), {})
         launch, function = self._launch, self._function
 
         def start(stream: int) -> None:
-            config = configs.get(stream) or self._configure(configs, grid, block, stream)
+            config = configs.get(stream) or self._configure(configs, grid, block, stream, is_early)
             if stream > _LAST_SPECIAL or self._is_current():
                 status = launch(config, function, arguments.address, 0)
             else:
@@ -83,13 +84,14 @@ class Kernel:
         failed, current = self._current_context()
         return not failed and int(current) == self._context
 
-    def _configure(self, configs: dict[int, Any], grid: int, block: int, stream: int) -> Any:
+    def _configure(self, configs: dict[int, Any], grid: int, block: int, stream: int, is_early: bool = False) -> Any:
         """What cuLaunchKernelEx takes in one; kept, because to convert eight numbers takes longer than a look-up."""
         config = cuda().CUlaunchConfig()
         config.gridDimX, config.gridDimY, config.gridDimZ = grid, 1, 1
         config.blockDimX, config.blockDimY, config.blockDimZ = block, 1, 1
         config.sharedMemBytes, config.hStream = self.shared_bytes, stream
         config.attrs = [] if self.cluster_size == 1 else [_clusters(self.cluster_size)]
+        config.attrs += [_early_start()] if is_early else []
         config.numAttrs = len(config.attrs)
         if len(configs) >= _MAX_CONFIGS:
             configs.clear()
@@ -108,6 +110,15 @@ def _clusters(size: int) -> Any:
     attribute.id = driver.CUlaunchAttributeID.CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION
     dimensions = attribute.value.clusterDim
     dimensions.x, dimensions.y, dimensions.z = size, 1, 1
+    return attribute
+
+
+def _early_start() -> Any:
+    """The attribute of a programmatic dependent launch."""
+    driver = cuda()
+    attribute = driver.CUlaunchAttribute()
+    attribute.id = driver.CUlaunchAttributeID.CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION
+    attribute.value.programmaticStreamSerializationAllowed = 1
     return attribute
 
 

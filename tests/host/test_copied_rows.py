@@ -18,7 +18,7 @@ N, K = 256, 512
 
 
 def stage_bytes(config: GemmConfig, m: int) -> int:
-    """As `load_stage` has it; the next test reads it there."""
+    """As `Loader` has it; the next test reads it there."""
     rows_a = config.block_m // config.cluster_n
     copied_a, copied_sfa = min(m, rows_a), -(-min(m, config.block_m) // 4) * 4
     return (copied_a * config.cluster_n + config.block_n) * 128 + copied_sfa * 4

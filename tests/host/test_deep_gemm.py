@@ -310,8 +310,9 @@ def test_knobs(monkeypatch):
     assert deep_gemm.get_tc_util() == 40
     deep_gemm.set_tc_util(0)
     assert deep_gemm.get_tc_util() == 100
-    deep_gemm.set_pdl(False)
-    assert deep_gemm.get_pdl() is False
+    for enabled in (True, False):
+        deep_gemm.set_pdl(enabled)
+        assert deep_gemm.get_pdl() is nvgemm.get_pdl() is enabled
     deep_gemm.set_ignore_compile_dims(False)
     deep_gemm.set_block_size_multiple_of(1)
     deep_gemm.set_block_size_multiple_of((1, 1))
@@ -322,7 +323,6 @@ def test_knobs(monkeypatch):
 @pytest.mark.parametrize(
     ("call", "error"),
     [
-        (lambda: deep_gemm.set_pdl(True), NotImplementedError),
         (lambda: deep_gemm.set_ignore_compile_dims(True), NotImplementedError),
         (lambda: deep_gemm.set_block_size_multiple_of((1, 32)), NotImplementedError),
         (lambda: deep_gemm.set_tc_util(101), ValueError),

@@ -76,7 +76,7 @@ def test_one_launch_configuration_a_stream(monkeypatch):
     for start in (first, second, first):
         start(CREATED)
     assert [list(streams) for streams in kernel._configs.values()] == [[CREATED]]
-    config = kernel._configs[132, 384][CREATED]
+    config = kernel._configs[132, 384, False][CREATED]
     assert (config.gridDimX, config.blockDimX, config.sharedMemBytes, int(config.hStream)) == (132, 384, 1024, CREATED)
 
 
@@ -85,11 +85,23 @@ def test_clusters_are_asked_for_and_none_for_single_ctas(monkeypatch):
     kernels = [loaded(driver, monkeypatch), loaded(driver, monkeypatch, cluster_size=2)]
     for kernel in kernels:
         kernel.bind(132, 384, module.Arguments())(CREATED)
-    single, clustered = (kernel._configs[132, 384][CREATED] for kernel in kernels)
+    single, clustered = (kernel._configs[132, 384, False][CREATED] for kernel in kernels)
     assert (single.numAttrs, single.attrs, clustered.numAttrs) == (0, [], 1)
     dimensions = clustered.attrs[0].value.clusterDim
     assert clustered.attrs[0].id == bindings.CUlaunchAttributeID.CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION
     assert (dimensions.x, dimensions.y, dimensions.z) == (2, 1, 1)
+
+
+@pytest.mark.parametrize("cluster_size", [1, 2])
+def test_a_launch_that_begins_early_says_so(cluster_size, monkeypatch):
+    kernel = loaded(Driver(OWN), monkeypatch, cluster_size)
+    kernel.bind(132, 384, module.Arguments(), True)(CREATED)
+    kernel.bind(132, 384, module.Arguments())(CREATED)
+    early, usual = (kernel._configs[132, 384, is_early][CREATED] for is_early in (True, False))
+    assert (early.numAttrs, usual.numAttrs) == (cluster_size, cluster_size - 1)
+    attribute = early.attrs[-1]
+    assert attribute.id == bindings.CUlaunchAttributeID.CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION
+    assert attribute.value.programmaticStreamSerializationAllowed == 1
 
 
 def test_what_the_driver_refuses_is_raised(monkeypatch):
