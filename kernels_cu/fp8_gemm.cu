@@ -163,7 +163,7 @@ __device__ __forceinline__ void skip_tile(SharedStorage& shared, Pipeline& pipel
 
 // ---- the kernel -----------------------------------------------------------------------------------------------------------
 
-extern "C" __global__ void __launch_bounds__(NUM_THREADS, 1)  // launched in clusters of CLUSTER_SIZE
+extern "C" __global__ void CLUSTER_DIMS __launch_bounds__(NUM_THREADS, 1)
     fp8_gemm(const __grid_constant__ TensorMap map_a, const __grid_constant__ TensorMap map_b,
              const __grid_constant__ TensorMap map_sfa, const __grid_constant__ TensorMap map_d, const float* sfb,
              bfloat16_t* d, uint64_t d_stride, uint32_t sfb_stride_n, uint32_t sfb_stride_k, uint32_t m,

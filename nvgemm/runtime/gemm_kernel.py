@@ -93,7 +93,7 @@ _kernels: dict[tuple[Problem, int, str, int | None], GemmKernel] = {}
 def _module(config: GemmConfig, policy: str, ordinal: int) -> tuple[Cubin, Kernel]:
     if (config, policy, ordinal) not in _modules:
         cubin = build_config(config, policy)
-        _modules[config, policy, ordinal] = cubin, load(cubin, ordinal, config.shared_bytes, config.cluster_size)
+        _modules[config, policy, ordinal] = cubin, load(cubin, ordinal, config.shared_bytes)
         if cubin.is_new:
             compile_hint.tell(cubin)
     return _modules[config, policy, ordinal]

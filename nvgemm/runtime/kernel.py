@@ -38,10 +38,10 @@ def _address(value: Any) -> int:
 class Kernel:
     """A kernel loaded on one device, for as long as this object lives."""
 
-    def __init__(self, cubin: Cubin, device: int, shared_bytes: int = 0, cluster_size: int = 1) -> None:
+    def __init__(self, cubin: Cubin, device: int, shared_bytes: int = 0) -> None:
         require_hopper(device)
         driver = cuda()
-        self.cubin, self.device, self.shared_bytes, self.cluster_size = cubin, device, shared_bytes, cluster_size
+        self.cubin, self.device, self.shared_bytes = cubin, device, shared_bytes
         with context(device):
             try:
                 self._module = check(driver.cuModuleLoadData(cubin.image))
@@ -90,27 +90,11 @@ class Kernel:
         config.gridDimX, config.gridDimY, config.gridDimZ = grid, 1, 1
         config.blockDimX, config.blockDimY, config.blockDimZ = block, 1, 1
         config.sharedMemBytes, config.hStream = self.shared_bytes, stream
-        config.attrs = [] if self.cluster_size == 1 else [_clusters(self.cluster_size)]
-        config.attrs += [_early_start()] if is_early else []
-        config.numAttrs = len(config.attrs)
+        config.attrs, config.numAttrs = ([_early_start()], 1) if is_early else ([], 0)
         if len(configs) >= _MAX_CONFIGS:
             configs.clear()
         configs[stream] = config
         return config
-
-
-def _clusters(size: int) -> Any:
-    """The launch attribute that makes clusters of `size` CTAs.
-
-    A launch without it puts neighbouring CTAs on the two SMs of a TPC, which ask the L2 once for what both want.
-    Clusters of one, which a kernel can declare, would be spread (docs/performance.md).
-    """
-    driver = cuda()
-    attribute = driver.CUlaunchAttribute()
-    attribute.id = driver.CUlaunchAttributeID.CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION
-    dimensions = attribute.value.clusterDim
-    dimensions.x, dimensions.y, dimensions.z = size, 1, 1
-    return attribute
 
 
 def _early_start() -> Any:
@@ -122,9 +106,9 @@ def _early_start() -> Any:
     return attribute
 
 
-def load(cubin: Cubin, device: int, shared_bytes: int = 0, cluster_size: int = 1) -> Kernel:
-    """Load `cubin` into the primary context of `device`; `shared_bytes` are dynamic, of one CTA."""
-    return Kernel(cubin, device, shared_bytes, cluster_size)
+def load(cubin: Cubin, device: int, shared_bytes: int = 0) -> Kernel:
+    """Load `cubin` into the primary context of `device`, with `shared_bytes` of dynamic shared memory for each CTA."""
+    return Kernel(cubin, device, shared_bytes)
 
 
 def _explain(error: CudaError, cubin: Cubin) -> Exception:

@@ -64,7 +64,18 @@ def _read_once(path: str, changed: int) -> tuple[str, list[str]]:
 def config_header(constants: Mapping[str, int]) -> str:
     """`constexpr` definitions in the order of `constants`; a name here is the upper-cased name in Python."""
     lines = [f"constexpr {_type(value)} {name} = {_literal(value)};" for name, value in constants.items()]
+    if "CLUSTER_M" in constants:
+        lines.append(_cluster_dims(constants["CLUSTER_M"] * constants["CLUSTER_N"] * constants["CLUSTER_K"]))
     return "// Generated: one configuration of this kernel.\n#pragma once\n\n" + "\n".join(lines) + "\n"
+
+
+def _cluster_dims(size: int) -> str:
+    """What a kernel declares that is launched in clusters of `size`. Alone, CTAs are no clusters of one.
+
+    Those would be spread over the GPU; without a declaration neighbours are on the two SMs of a TPC, which ask the L2
+    once for what both want (docs/performance.md).
+    """
+    return f"#define CLUSTER_DIMS {f'__cluster_dims__({size}, 1, 1)' if size > 1 else ''}".rstrip()
 
 
 def _type(value: int) -> str:

@@ -42,11 +42,11 @@ class Driver:
         return (self.status,)
 
 
-def loaded(driver: Driver, monkeypatch: pytest.MonkeyPatch, cluster_size: int = 1) -> Kernel:
+def loaded(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> Kernel:
     monkeypatch.setattr(module, "context", driver.context)
     monkeypatch.setattr(module, "cuda", lambda: bindings)
     kernel = object.__new__(Kernel)
-    kernel.device, kernel.shared_bytes, kernel.cluster_size, kernel._configs = 0, 1024, cluster_size, {}
+    kernel.device, kernel.shared_bytes, kernel._configs = 0, 1024, {}
     kernel.cubin = SimpleNamespace(symbol="fp8_gemm")
     kernel._function, kernel._launch = object(), driver.launch
     kernel._current_context, kernel._context = driver.ask, OWN
@@ -80,26 +80,13 @@ def test_one_launch_configuration_a_stream(monkeypatch):
     assert (config.gridDimX, config.blockDimX, config.sharedMemBytes, int(config.hStream)) == (132, 384, 1024, CREATED)
 
 
-def test_clusters_are_asked_for_and_none_for_single_ctas(monkeypatch):
-    driver = Driver(OWN)
-    kernels = [loaded(driver, monkeypatch), loaded(driver, monkeypatch, cluster_size=2)]
-    for kernel in kernels:
-        kernel.bind(132, 384, module.Arguments())(CREATED)
-    single, clustered = (kernel._configs[132, 384, False][CREATED] for kernel in kernels)
-    assert (single.numAttrs, single.attrs, clustered.numAttrs) == (0, [], 1)
-    dimensions = clustered.attrs[0].value.clusterDim
-    assert clustered.attrs[0].id == bindings.CUlaunchAttributeID.CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION
-    assert (dimensions.x, dimensions.y, dimensions.z) == (2, 1, 1)
-
-
-@pytest.mark.parametrize("cluster_size", [1, 2])
-def test_a_launch_that_begins_early_says_so(cluster_size, monkeypatch):
-    kernel = loaded(Driver(OWN), monkeypatch, cluster_size)
+def test_a_launch_that_begins_early_says_so(monkeypatch):
+    kernel = loaded(Driver(OWN), monkeypatch)
     kernel.bind(132, 384, module.Arguments(), True)(CREATED)
     kernel.bind(132, 384, module.Arguments())(CREATED)
     early, usual = (kernel._configs[132, 384, is_early][CREATED] for is_early in (True, False))
-    assert (early.numAttrs, usual.numAttrs) == (cluster_size, cluster_size - 1)
-    attribute = early.attrs[-1]
+    assert (early.numAttrs, usual.numAttrs) == (1, 0)
+    (attribute,) = early.attrs
     assert attribute.id == bindings.CUlaunchAttributeID.CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION
     assert attribute.value.programmaticStreamSerializationAllowed == 1
 

@@ -58,7 +58,7 @@ def test_one_module_serves_every_number_of_sms(monkeypatch):
     monkeypatch.setattr(gemm_kernel, "_kernels", {})
     monkeypatch.setattr(gemm_kernel, "_modules", {})
     monkeypatch.setattr(gemm_kernel, "build_config", lambda config, policy: SimpleNamespace(is_new=False))
-    monkeypatch.setattr(gemm_kernel, "load", lambda cubin, ordinal, *_: loads.append(ordinal))
+    monkeypatch.setattr(gemm_kernel, "load", lambda cubin, ordinal, shared_bytes: loads.append(ordinal))
     problem = Problem(4096, 32768, 7168, True)
     assert gemm_kernel.gemm_kernel(problem, 0, "asis", 130) is None
     first = gemm_kernel.load_gemm_kernel(problem, 0, "asis", 130)

@@ -44,6 +44,15 @@ def test_flags_and_numbers():
     assert "constexpr unsigned int LARGEST = 4294967295u;" in text
 
 
+@pytest.mark.parametrize(
+    ("size", "declared"), [(1, ""), (2, " __cluster_dims__(2, 1, 1)"), (4, " __cluster_dims__(4, 1, 1)")]
+)
+def test_ctas_alone_are_no_clusters_of_one(size, declared):
+    text = config_header({"CLUSTER_M": 1, "CLUSTER_N": 1, "CLUSTER_K": size})
+    assert f"#define CLUSTER_DIMS{declared}\n" in text
+    assert "CLUSTER_DIMS" not in config_header({"NUM_WARPS": 4})
+
+
 @pytest.mark.parametrize("block_n", range(8, 257, 8))
 def test_the_multiplication_names_every_accumulator(block_n):
     text, count = wgmma_header(block_n), block_n // 2
