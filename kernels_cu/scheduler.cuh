@@ -25,6 +25,9 @@ struct Scheduler {
     uint32_t round = 0;               // tiles that this CTA has had
     uint32_t segment = 0;
 
+    // Not where the place of a tile in the ring tells in which order its sums are added.
+    static constexpr bool BEGINS_INSIDE = GROUPING == DENSE && K_SPLIT <= 2;
+
     // Of CONTIGUOUS: a tile ahead, because to read these takes as long as several k-blocks.
     static constexpr uint32_t INDICES = ceil_div(STEP_M, 32);
     uint32_t next_group = 0;
@@ -51,8 +54,21 @@ struct Scheduler {
         if (i >= NUM_GROUPS * tiles) return false;
         const uint32_t group = GROUPING == BATCHED ? i / tiles : 0;
         place(tile, {0, group, 0, rows}, i - group * tiles);
+        if constexpr (BEGINS_INSIDE) begin_inside(tile);
         ++round;
         return true;
+    }
+
+    // A tile that would reach beyond the edge begins so much earlier, and some of D is computed twice, to the same bits:
+    // copies of what lies beyond an edge hold all SMs up (docs/performance.md). TMA wants its first scale at 16 bytes.
+    __device__ __forceinline__ void begin_inside(Tile& tile) const {
+        constexpr uint32_t LAST_COLUMN = SHAPE_N > BLOCK_N ? ceil_div(SHAPE_N - BLOCK_N, SFB_COLUMNS) * SFB_COLUMNS : 0;
+        const uint32_t last_row = rows > BLOCK_M ? ceil_div(rows - BLOCK_M, 4) * 4 : 0;
+        if (tile.row > last_row) {
+            tile.row = last_row;
+            tile.valid_rows = tile.valid_rows > 0 ? rows - last_row : 0;
+        }
+        tile.column = min_of(tile.column, LAST_COLUMN);
     }
 
     __device__ __forceinline__ bool next_of_segments(Tile& tile) {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
@@ -99,6 +100,18 @@ class Launch:
         valid_rows = min(rows - row, config.step_m) if row < rows and column < config.shape_n else 0
         lead = self.lead(of.row) if row == 0 else 0
         return Tile(of.group, of.row - self.lead(of.row) + row, column, lead, valid_rows)
+
+    def begin_inside(self, tile: Tile) -> Tile:
+        """Where the tile lies that is placed there; on the device `next` does both."""
+        config, rows = self.config, self.m
+        if config.grouping is not Grouping.DENSE or config.k_split > 2:
+            return tile
+        columns = math.gcd(config.block_n, 128)
+        last_column = max(ceil_div(config.shape_n - config.block_n, columns) * columns, 0)
+        last_row = max(ceil_div(rows - config.block_m, 4) * 4, 0)
+        if tile.row > last_row:
+            tile = tile._replace(row=last_row, valid_rows=rows - last_row if tile.valid_rows > 0 else 0)
+        return tile._replace(column=min(tile.column, last_column))
 
     def lead(self, first_row: int) -> int:
         return first_row % 4 if self.config.grouping is Grouping.OFFSETS else 0

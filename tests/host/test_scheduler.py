@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from itertools import product
 
@@ -56,6 +57,12 @@ REPEATED = {
         "tile.row = of.row - lead(of.row) + row; tile.lead = row == 0 ? lead(of.row) : 0;",
         "tile.column = (in_band / height * CLUSTER_N + rank_n) * BLOCK_N;",
         "tile.valid_rows = row < rows && tile.column < SHAPE_N ? min_of(rows - row, STEP_M) : 0;",
+        "BEGINS_INSIDE = GROUPING == DENSE && K_SPLIT <= 2;",
+        "LAST_COLUMN = SHAPE_N > BLOCK_N ? ceil_div(SHAPE_N - BLOCK_N, SFB_COLUMNS) * SFB_COLUMNS : 0;",
+        "last_row = rows > BLOCK_M ? ceil_div(rows - BLOCK_M, 4) * 4 : 0;",
+        "if (tile.row > last_row) { tile.row = last_row;"
+        " tile.valid_rows = tile.valid_rows > 0 ? rows - last_row : 0; }",
+        "tile.column = min_of(tile.column, LAST_COLUMN);",
         "return first == 0 ? rows >> tile.lead << tile.lead : rows;",
         "valid[i] = __ballot_sync(0xffffffff, tile.valid_rows > 0 && indices[i] == tile.group);",
     ),
@@ -115,6 +122,26 @@ def test_rasters_that_are_picked(shape):
     check(select_config(Problem(m, n, 7168, True)), m, 132)
     for config in list(candidates(Problem(m, n, 512, True)))[::17]:
         check(config, m, 131)
+
+
+@pytest.mark.parametrize("cluster", CLUSTERS, ids=str)
+@pytest.mark.parametrize("block", [*BLOCKS, (128, 72), (64, 24)], ids=str)
+@pytest.mark.parametrize("m", [1, 64, 129, 200, 257, 300, 777])
+def test_tiles_begin_inside_of_d(m, block, cluster):
+    """Every element is computed, by no tile of other rows than its own, and nearly nothing beyond the edges is read."""
+    block_m, block_n = block
+    columns = math.gcd(block_n, 128)
+    for n in (block_n + 8, 520, 1096):
+        launch = Launch(GemmConfig(n, 512, *block, 4, 2, 1, 2, *cluster, 4, 1), m, 7)
+        launch.play(random.Random(0))
+        covered = np.zeros((m, n), bool)
+        for tile in map(launch.begin_inside, (tile for part in launch.tiles for tile in part)):
+            assert tile.row % 4 == tile.column % columns == 0
+            assert tile.row + block_m <= max(m + 3, block_m)
+            assert tile.column + block_n < max(n, block_n) + columns
+            assert tile.valid_rows in (0, min(m - tile.row, block_m))
+            covered[tile.row : tile.row + tile.valid_rows, tile.column : tile.column + block_n] = True
+        assert covered.all()
 
 
 @pytest.mark.parametrize(("raster", "tiles_m"), [(4, 9), (8, 3), (3, 3), (5, 6)])
