@@ -10,6 +10,9 @@ struct Tile {
     uint32_t valid_rows;  // rows of the tile that exist, with these; 0 for the idle half of an odd cluster
 };
 
+static_assert(!BEGINS_INSIDE || GROUPING == DENSE, "where groups meet there is no edge");
+static_assert(!BEGINS_INSIDE || K_SPLIT <= 2, "the place of a tile in the ring would tell the order of its sums");
+
 // Persistent: cluster i computes tiles i, i + clusters, … of all groups' tiles in a row. Within a group a raster walks
 // RASTER_M tiles down, then one to the right, so that a wave covers a compact piece of D and finds its rows of A and B in
 // the L2.
@@ -24,9 +27,6 @@ struct Scheduler {
     uint32_t rank_m, rank_n, rank_k;  // of this CTA in its cluster
     uint32_t round = 0;               // tiles that this CTA has had
     uint32_t segment = 0;
-
-    // Not where the place of a tile in the ring tells in which order its sums are added.
-    static constexpr bool BEGINS_INSIDE = GROUPING == DENSE && K_SPLIT <= 2;
 
     // Of CONTIGUOUS: a tile ahead, because to read these takes as long as several k-blocks.
     static constexpr uint32_t INDICES = ceil_div(STEP_M, 32);

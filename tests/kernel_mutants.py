@@ -63,19 +63,8 @@ MUTANTS = {
         (SUMS, "    ptx::bar_sync(1, NUM_CONSUMERS * 128);\n    if (k_rank == 0)", "    if (k_rank == 0)"),
         (SUMS, "    if (k_rank > 0) {\n", f"    if (k_rank > 0) {{\n        {_SLEEP}\n"),
     ),
-    "sums of the next tile written before these are read": Mutant(
-        "K split by 2",
-        (SUMS, "    ptx::bar_sync(1, NUM_CONSUMERS * 128);  // read before the next tile's sums come\n", ""),
-        (SUMS, "    if (k_rank == 0) {\n", f"    if (k_rank == 0) {{\n        {_SLEEP}\n"),
-    ),
     "sums of the cluster added before they have come": Mutant(
         "cluster that divides K", (SUMS, "    ptx::mbarrier_try_wait(&shared.sums_full[warp], phase);\n", "")
-    ),
-    "sums of the next tile sent before these are read": Mutant(
-        "cluster that divides K",
-        (SUMS, "        ptx::mbarrier_try_wait(&shared.sums_empty[warp], phase ^ 1);  //", "        //"),
-        (SUMS, "    ptx::mbarrier_try_wait(&shared.sums_full[warp], phase);\n",
-         f"    ptx::mbarrier_try_wait(&shared.sums_full[warp], phase);\n    {_SLEEP}\n"),
     ),
 }  # fmt: skip
 

@@ -48,6 +48,7 @@ def complete(problem: Problem, device: Model, blocks: Blocks) -> GemmConfig | No
         alignment=problem.alignment,
         cluster_k=cluster_k,
         in_flight=in_flight,
+        begins_inside=_begins_inside(problem, blocks),
         overlap=problem.overlap,
     )
 
@@ -81,6 +82,18 @@ def _unroll(problem: Problem, blocks: Blocks, in_flight: int) -> int:
 def _columns(blocks: Blocks) -> int:
     """Of sums that one consumer has, for each of 64 rows."""
     return slices(blocks) * blocks.block_n
+
+
+def _begins_inside(problem: Problem, blocks: Blocks) -> bool:
+    """Whether the last tiles would reach beyond the edges of D, and may compute some of it twice instead.
+
+    Not where K is split by 4: the place of a tile in the ring would tell the order of its sums.
+    """
+    height, width = blocks.block_m * blocks.cluster_m, blocks.block_n * blocks.cluster_n
+    reaches_beyond = (problem.m > blocks.block_m and problem.m % height != 0) or (
+        problem.n > blocks.block_n and problem.n % width != 0
+    )
+    return reaches_beyond and problem.grouping is Grouping.DENSE and blocks.k_split <= 2
 
 
 @lru_cache(maxsize=1024)

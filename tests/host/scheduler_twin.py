@@ -104,7 +104,7 @@ class Launch:
     def begin_inside(self, tile: Tile) -> Tile:
         """Where the tile lies that is placed there; on the device `next` does both."""
         config, rows = self.config, self.m
-        if config.grouping is not Grouping.DENSE or config.k_split > 2:
+        if not config.begins_inside:
             return tile
         columns = math.gcd(config.block_n, 128)
         last_column = max(ceil_div(config.shape_n - config.block_n, columns) * columns, 0)

@@ -57,7 +57,7 @@ REPEATED = {
         "tile.row = of.row - lead(of.row) + row; tile.lead = row == 0 ? lead(of.row) : 0;",
         "tile.column = (in_band / height * CLUSTER_N + rank_n) * BLOCK_N;",
         "tile.valid_rows = row < rows && tile.column < SHAPE_N ? min_of(rows - row, STEP_M) : 0;",
-        "BEGINS_INSIDE = GROUPING == DENSE && K_SPLIT <= 2;",
+        "if constexpr (BEGINS_INSIDE) begin_inside(tile);",
         "LAST_COLUMN = SHAPE_N > BLOCK_N ? ceil_div(SHAPE_N - BLOCK_N, SFB_COLUMNS) * SFB_COLUMNS : 0;",
         "last_row = rows > BLOCK_M ? ceil_div(rows - BLOCK_M, 4) * 4 : 0;",
         "if (tile.row > last_row) { tile.row = last_row;"
@@ -132,7 +132,7 @@ def test_tiles_begin_inside_of_d(m, block, cluster):
     block_m, block_n = block
     columns = math.gcd(block_n, 128)
     for n in (block_n + 8, 520, 1096):
-        launch = Launch(GemmConfig(n, 512, *block, 4, 2, 1, 2, *cluster, 4, 1), m, 7)
+        launch = Launch(GemmConfig(n, 512, *block, 4, 2, 1, 2, *cluster, 4, 1, begins_inside=True), m, 7)
         launch.play(random.Random(0))
         covered = np.zeros((m, n), bool)
         for tile in map(launch.begin_inside, (tile for part in launch.tiles for tile in part)):
