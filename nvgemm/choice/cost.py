@@ -14,6 +14,8 @@ H100_CLOCK = 1.755e9  # Hz: what turns the model's clocks to seconds
 LAUNCH = 6700  # before the first tile and after the last
 CLUSTER_LAUNCH = 6000  # more, where CTAs start in pairs
 CHAIN = 60  # wait for a stage, latency of the multiplication, hand the stage back
+SMALL_PAIR = 1.5  # share of time of a tile smaller than PAIRED_TILE whose cluster multicasts, over one that is alone
+PAIRED_TILE = 128 * 176
 EPILOGUE = 584
 EPILOGUE_PER_ELEMENT = 0.104
 SUM_PER_COLUMN = 6.25  # to add what another consumer of a split K has of a column of 64 rows
@@ -72,7 +74,8 @@ def _k_block(config: GemmConfig, grid: int, device: Model) -> float:
     l2 = loaded / min(device.l2_bytes_per_clock_sm, device.l2_bytes_per_clock / grid)
     promotion = config.block_n / 2 if config.in_flight == 1 else 0
     chain = slices / config.num_consumers * (multiply + promotion + CHAIN)
-    return _overlap(tensor, l2, chain)
+    is_small_pair = config.cluster_m * config.cluster_n == 2 and config.block_m * config.block_n < PAIRED_TILE
+    return _overlap(tensor, l2, chain) * (SMALL_PAIR if is_small_pair else 1)
 
 
 def _overlap(*clocks: float) -> float:
