@@ -14,7 +14,7 @@ from nvgemm.runtime.gemm_kernel import GemmKernel
 
 TENSOR_FLOP_PER_CLOCK = 8192  # of one SM's tensor cores, FP8
 SHOWN = 8  # candidates of least predicted time
-HEADINGS = ("block", "cluster", "consumers", "stages", "unroll", "tiles", "waves", "full", "µs")
+HEADINGS = ("block", "cluster", "consumers", "stages", "unroll", "flight", "tiles", "waves", "full", "µs")
 
 
 def describe(problem: Problem, kernel: GemmKernel | None) -> str:
@@ -123,7 +123,7 @@ def _cluster(row: dict[str, Any]) -> str:
 def _row(row: dict[str, Any], is_chosen: bool) -> str:
     block, cluster = f"{row['block_m']}×{row['block_n']}", _cluster(row)
     consumers = f"{row['num_consumers']}" + (" split K" if row["k_split"] > 1 else "")
-    counts = [str(row[name]) for name in ("num_stages", "k_unroll", "tiles", "waves")]
+    counts = [str(row[name]) for name in ("num_stages", "k_unroll", "in_flight", "tiles", "waves")]
     shares = f"{row['full']:.0%}", f"{row['predicted_us']:.1f}"
     return _columns("*" if is_chosen else " ", block, cluster, consumers, *counts, *shares)
 
