@@ -1,7 +1,6 @@
 // What a consumer multiplies: its slices of a tile, and where a stage of the ring holds their operands.
 #pragma once
 #include "pipeline.cuh"
-#include "promotion.cuh"
 #include "ptx/wgmma.cuh"
 
 constexpr uint32_t NUM_K_BLOCKS = ceil_div(SHAPE_K, BLOCK_K) / CLUSTER_K;  // of one CTA

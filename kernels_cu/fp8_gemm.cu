@@ -237,7 +237,7 @@ extern "C" __global__ void CLUSTER_DIMS __launch_bounds__(NUM_THREADS, 1)
 
             float final[NUM_SLICES][ACCUMULATORS] = {};
             if constexpr (IN_FLIGHT > 1) {
-                multiply_tile_overlapped(shared, pipeline, first_row, row, final);
+                multiply_tile_in_flight(shared, pipeline, first_row, row, final);
             } else {
 #pragma unroll K_UNROLL
                 for (uint32_t k = 0; k < NUM_K_BLOCKS; ++k, pipeline.advance())

@@ -2,6 +2,7 @@
 // promoted. Such a consumer needs nobody to keep the tensor cores busy meanwhile.
 #pragma once
 #include "consumer.cuh"
+#include "promotion.cuh"
 #include "wgmma_mma.cuh"
 
 static_assert(IN_FLIGHT == 1 || (IN_FLIGHT == 2 && K_SPLIT == 1), "the stages in a row are this consumer's");
@@ -40,7 +41,7 @@ __device__ __forceinline__ void finish(SharedStorage& shared, Pipeline& pipeline
 // K_BLOCKS in a row. At their end nothing is under way: the compiler does not keep two multiplications apart across the end
 // of a loop's body, but waits for each (its C7514).
 template <uint32_t K_BLOCKS>
-__device__ __forceinline__ void multiply_overlapped(SharedStorage& shared, Pipeline& pipeline, uint32_t first_row,
+__device__ __forceinline__ void multiply_in_flight(SharedStorage& shared, Pipeline& pipeline, uint32_t first_row,
                                                     uint32_t row, float (&final)[NUM_SLICES][ACCUMULATORS]) {
     constexpr uint32_t COUNT = K_BLOCKS * NUM_SLICES;
     Multiplication under_way[2];
@@ -59,12 +60,12 @@ __device__ __forceinline__ void multiply_overlapped(SharedStorage& shared, Pipel
     finish<0>(shared, pipeline, under_way[(COUNT - 1) % 2], NUM_SLICES - 1, final);
 }
 
-__device__ __forceinline__ void multiply_tile_overlapped(SharedStorage& shared, Pipeline& pipeline, uint32_t first_row,
+__device__ __forceinline__ void multiply_tile_in_flight(SharedStorage& shared, Pipeline& pipeline, uint32_t first_row,
                                                          uint32_t row, float (&final)[NUM_SLICES][ACCUMULATORS]) {
     constexpr uint32_t IN_ROUNDS = NUM_K_BLOCKS / K_UNROLL * K_UNROLL;
 #pragma unroll 1
     for (uint32_t k = 0; k + K_UNROLL <= NUM_K_BLOCKS; k += K_UNROLL)
-        multiply_overlapped<K_UNROLL>(shared, pipeline, first_row, row, final);
+        multiply_in_flight<K_UNROLL>(shared, pipeline, first_row, row, final);
 #pragma unroll 1
-    for (uint32_t k = IN_ROUNDS; k < NUM_K_BLOCKS; ++k) multiply_overlapped<1>(shared, pipeline, first_row, row, final);
+    for (uint32_t k = IN_ROUNDS; k < NUM_K_BLOCKS; ++k) multiply_in_flight<1>(shared, pipeline, first_row, row, final);
 }

@@ -1,7 +1,7 @@
 // Programmatic dependent launch: whether a product begins before the kernel before it has ended. `Overlap` in
 // nvgemm/choice/problem.py.
 #pragma once
-#include "pipeline.cuh"
+#include "grouping.cuh"
 
 constexpr uint32_t ALONE = 0;           // it does not
 constexpr uint32_t OVERLAPPED = 1;      // it does, but reads and writes nothing that the other may write or read: B goes to the L2

@@ -12,6 +12,7 @@ struct Tile {
 
 static_assert(!BEGINS_INSIDE || GROUPING == DENSE, "where groups meet there is no edge");
 static_assert(!BEGINS_INSIDE || K_SPLIT <= 2, "the place of a tile in the ring would tell the order of its sums");
+static_assert(!BEGINS_INSIDE || CLUSTER_K <= 2, "the place of a row in its tile would tell the order of its sums");
 
 // Persistent: cluster i computes tiles i, i + clusters, … of all groups' tiles in a row. Within a group a raster walks
 // RASTER_M tiles down, then one to the right, so that a wave covers a compact piece of D and finds its rows of A and B in

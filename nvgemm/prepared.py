@@ -24,10 +24,10 @@ def plan(
     pdl: bool | None = None,
     weights_static: bool = False,
 ) -> Plan:
-    """Prepare ``fp8_gemm_nt(a, b, d, recipe=recipe, stream=stream, num_sms=num_sms)`` without launching it.
+    """Prepare ``fp8_gemm_nt(a, b, d, recipe=recipe, stream=stream, …)`` without launching it.
 
-    Layouts and other conditions are those of `fp8_gemm_nt`. The stream and the number of SMs are resolved now: calling
-    the plan launches on these, whatever is current or set then.
+    Layouts and other conditions are those of `fp8_gemm_nt`. The stream, the number of SMs and PDL are resolved now:
+    calling the plan launches with these, whatever is current or set then.
 
     Parameters
     ----------

@@ -7,13 +7,27 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
+from nvgemm.choice.config import GemmConfig
+from nvgemm.choice.heuristic import candidates
+from nvgemm.choice.problem import Problem
 from nvgemm.runtime.sources import kernels_dir
 
 Change = tuple[str, str, str]  # file, what stands there once, what comes in its place
 
 
+SHAPE = (200, 136, 2304)  # 18 k-blocks
+KINDS = {
+    "64 rows": lambda c: (c.block_m, c.k_split, c.cluster_size, c.in_flight) == (64, 1, 1, 1),
+    "128 rows": lambda c: (c.block_m, c.cluster_size, c.in_flight) == (128, 1, 1),
+    "two under way": lambda c: (c.block_m, c.cluster_size, c.in_flight) == (64, 1, 2),
+    "K split by 2": lambda c: (c.k_split, c.cluster_size) == (2, 1),
+    "cluster along M": lambda c: c.cluster_m == 2,
+    "cluster that divides K": lambda c: (c.block_m, c.k_split, c.cluster_k) == (64, 1, 2),
+}
+
+
 class Mutant(NamedTuple):
-    """A mistake, in a kernel of the kind `kind` (`test_mutants.KINDS`), where `slow` makes it certain to show."""
+    """A mistake, in a kernel of the kind `kind` (`KINDS`), where `slow` makes it certain to show."""
 
     kind: str
     mistake: Change
@@ -77,6 +91,12 @@ __device__ __forceinline__ void jitter() {
     if (bits >> 29 == 0) __nanosleep(bits >> 16 & 4095);
 }
 """
+
+
+def of(kind: str) -> GemmConfig:
+    """A short ring, so that stages are used again and again."""
+    config = next(config for config in candidates(Problem(*SHAPE, True)) if KINDS[kind](config))
+    return config._replace(num_stages=4)
 
 
 def with_changes(folder: Path, *changes: Change | None) -> Path:

@@ -28,6 +28,11 @@ __device__ __forceinline__ void cp_async_bulk_tensor_2d_multicast(void* target, 
         : "memory");
 }
 
+// A box into the L2 alone: what is written there afterwards is seen.
+__device__ __forceinline__ void cp_async_bulk_prefetch_tensor_2d(const TensorMap& map, uint32_t x, uint32_t y) {
+    asm volatile("cp.async.bulk.prefetch.tensor.2d.L2.global [%0, {%1, %2}];" ::"l"(&map), "r"(x), "r"(y) : "memory");
+}
+
 // Shared to global; what lies past the edge of the tensor is not written.
 __device__ __forceinline__ void cp_async_bulk_tensor_2d_store(const TensorMap& map, const void* source, uint32_t x,
                                                               uint32_t y) {

@@ -6,7 +6,7 @@ from functools import lru_cache, partial
 
 from nvgemm.choice.config import BLOCK_K, MAX_SHARED_BYTES, GemmConfig, storage_bytes
 from nvgemm.choice.cost import Model
-from nvgemm.choice.legal import can_overlap, slices, suits
+from nvgemm.choice.legal import slices, suits, two_fit
 from nvgemm.choice.problem import Grouping, Problem, ceil_div
 from nvgemm.choice.tables import Blocks
 
@@ -28,8 +28,8 @@ def complete(problem: Problem, device: Model, blocks: Blocks) -> GemmConfig | No
     stages = fit(strips)
     if stages < 2:
         return None
-    if in_flight is None:
-        in_flight = 2 if _overlap_pays(problem, blocks) else 1
+    if in_flight is None:  # a measured unroll without it was of one
+        in_flight = 2 if k_unroll is None and _two_pay(problem, blocks) else 1
     return GemmConfig(
         shape_n=problem.n,
         shape_k=problem.k,
@@ -57,14 +57,14 @@ def orders(problem: Problem, config: GemmConfig) -> list[GemmConfig]:
     """`config` with its multiplications one after the other, and two under way where registers allow that."""
     blocks = Blocks(**{name: getattr(config, name) for name in Blocks._fields})
     unrolls = [(1, _unroll(problem, blocks, 1))]
-    if can_overlap(*blocks[:4]):
+    if two_fit(*blocks[:4]):
         unrolls += [(2, count) for count in ((4, 8) if _columns(blocks) <= 64 else (4,))]
     return [config._replace(in_flight=in_flight, k_unroll=k_unroll) for in_flight, k_unroll in unrolls]
 
 
-def _overlap_pays(problem: Problem, blocks: Blocks) -> bool:
+def _two_pay(problem: Problem, blocks: Blocks) -> bool:
     """Whether two multiplications under way are faster, and by more than the compiler takes longer for them."""
-    fits = 32 <= blocks.block_n <= 64 and can_overlap(*blocks[:4])
+    fits = 32 <= blocks.block_n <= 64 and two_fit(*blocks[:4])
     return fits and problem.k > BLOCK_K and problem.grouping is Grouping.DENSE
 
 
@@ -87,13 +87,15 @@ def _columns(blocks: Blocks) -> int:
 def _begins_inside(problem: Problem, blocks: Blocks) -> bool:
     """Whether the last tiles would reach beyond the edges of D, and may compute some of it twice instead.
 
-    Not where K is split by 4: the place of a tile in the ring would tell the order of its sums.
+    Not where K is split among four: the place of a tile in the ring, or of a row in the tile, would tell the order of
+    the sums. That of two makes no difference.
     """
     height, width = blocks.block_m * blocks.cluster_m, blocks.block_n * blocks.cluster_n
     reaches_beyond = (problem.m > blocks.block_m and problem.m % height != 0) or (
         problem.n > blocks.block_n and problem.n % width != 0
     )
-    return reaches_beyond and problem.grouping is Grouping.DENSE and blocks.k_split <= 2
+    is_same_anywhere = problem.grouping is Grouping.DENSE and max(blocks.k_split, blocks.cluster_k) <= 2
+    return reaches_beyond and is_same_anywhere
 
 
 @lru_cache(maxsize=1024)

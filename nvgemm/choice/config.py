@@ -80,7 +80,8 @@ class GemmConfig(NamedTuple):
     def constants(self) -> dict[str, int]:
         """What `config.cuh` defines."""
         derived = {"WGMMA_N": self.wgmma_n, "SHARED_BYTES": self.shared_bytes}
-        return {name.upper(): int(value) for name, value in self._asdict().items()} | derived
+        own = {name: value if isinstance(value, bool) else int(value) for name, value in self._asdict().items()}
+        return {name.upper(): value for name, value in own.items()} | derived
 
 
 def num_sfb(block_n: int) -> int:

@@ -21,7 +21,7 @@ def is_legal(blocks: Blocks) -> bool:
         and blocks.in_flight in (None, 1, 2)
         and blocks.block_n in range(8, 257, 8)
         and registers_allow(*blocks[:4])
-        and (blocks.in_flight != 2 or can_overlap(*blocks[:4]))
+        and (blocks.in_flight != 2 or two_fit(*blocks[:4]))
     )
 
 
@@ -53,7 +53,7 @@ def registers_allow(block_m: int, block_n: int, num_consumers: int, k_split: int
     return accumulators + num_sfb(block_n) <= ACCUMULATOR_REGISTERS[num_consumers]
 
 
-def can_overlap(block_m: int, block_n: int, num_consumers: int, k_split: int) -> bool:
+def two_fit(block_m: int, block_n: int, num_consumers: int, k_split: int) -> bool:
     """Whether they have registers for two multiplications under way."""
     if k_split > 1 or block_n > 192:
         return False

@@ -49,6 +49,8 @@ def get_tc_util() -> int:
 
 def set_pdl(enable_pdl: bool) -> None:
     """Let products begin before the kernel before them has ended, or not."""
+    if enable_pdl not in (True, False):
+        raise TypeError(f"enable_pdl: expected a bool, got {enable_pdl!r}")
     nvgemm.set_pdl(bool(enable_pdl))
 
 

@@ -9,33 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from kernel_mutants import MUTANTS, with_changes, with_jitter
+from kernel_mutants import MUTANTS, SHAPE, of, with_changes, with_jitter
 from launch_configurations import job, launch_all
 from test_every_configuration import divided, fewest_stages
 
-from nvgemm.choice.config import GemmConfig
-from nvgemm.choice.heuristic import candidates
-from nvgemm.choice.problem import Problem
-
 pytestmark = pytest.mark.gpu
 
-SHAPE = (200, 136, 2304)  # 18 k-blocks
-KINDS = {
-    "64 rows": lambda c: (c.block_m, c.k_split, c.cluster_size, c.in_flight) == (64, 1, 1, 1),
-    "128 rows": lambda c: (c.block_m, c.cluster_size, c.in_flight) == (128, 1, 1),
-    "two under way": lambda c: (c.block_m, c.cluster_size, c.in_flight) == (64, 1, 2),
-    "K split by 2": lambda c: (c.k_split, c.cluster_size) == (2, 1),
-    "cluster along M": lambda c: c.cluster_m == 2,
-    "cluster that divides K": lambda c: (c.block_m, c.k_split, c.cluster_k) == (64, 1, 2),
-}
 HANG = 20  # seconds; six processes at once, each of which compiles
 AT_ONCE = 6
-
-
-def of(kind: str) -> GemmConfig:
-    """A short ring, so that stages are used again and again."""
-    config = next(config for config in candidates(Problem(*SHAPE, True)) if KINDS[kind](config))
-    return config._replace(num_stages=4)
 
 
 def failure(kernels: Path, kind: str) -> str | None:

@@ -101,3 +101,16 @@ def test_quick():
     for _ in range(2):
         select_config(Problem(4095, 7168, 2048, True))
     assert select_config.cache_info().misses <= before + 1
+
+
+@pytest.mark.parametrize("n", [576, 2112, 4096])
+def test_what_is_computed_twice_is_added_up_in_the_same_order(n):
+    """Of two sums the order makes no difference; of four it would be that of the row's place in its tile."""
+    begun_inside = 0
+    for m in (65, 100, 128, 129, 200, 300, 777):
+        for config in candidates(Problem(m, n, 7168, True), blocks_n=WIDTHS):
+            begun_inside += config.begins_inside
+            assert not config.begins_inside or max(config.k_split, config.cluster_k) <= 2
+            reaches_beyond = config.num_tiles(m) * config.block_m * config.block_n > m * n
+            assert not config.begins_inside or reaches_beyond
+    assert begun_inside

@@ -3,21 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from kernel_mutants import MUTANTS, with_changes, with_jitter
+from kernel_mutants import KINDS, MUTANTS, of, with_changes, with_jitter
 
-from nvgemm.choice.heuristic import candidates
-from nvgemm.choice.problem import Problem
 from nvgemm.runtime import specialize
 from nvgemm.runtime.build import Cubin, build
-
-CONFIGS = [
-    next(config for config in candidates(Problem(200, 136, 2304, True)) if suits(config))
-    for suits in (
-        lambda c: (c.block_m, c.cluster_size) == (64, 1) and c.k_split == 2,
-        lambda c: (c.block_m, c.cluster_m) == (128, 2),
-        lambda c: c.cluster_k == 2,
-    )
-]
 
 
 def compiled(folder, monkeypatch, config) -> Cubin:
@@ -27,12 +16,12 @@ def compiled(folder, monkeypatch, config) -> Cubin:
 
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_mutant_compiles(name, tmp_path, cache_dir, monkeypatch):
-    _, mistake, slow = MUTANTS[name]
+    kind, mistake, slow = MUTANTS[name]
     folder = with_changes(tmp_path, slow, mistake)
-    assert compiled(folder, monkeypatch, CONFIGS[0]).meta["spilled_bytes"] == 0
+    assert compiled(folder, monkeypatch, of(kind)).meta["spilled_bytes"] == 0
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda c: f"{c.block_m}×{c.block_n}")
-def test_delays_spill_nothing(config, tmp_path, cache_dir, monkeypatch):
-    meta = compiled(with_jitter(tmp_path), monkeypatch, config).meta
+@pytest.mark.parametrize("kind", KINDS)
+def test_delays_spill_nothing(kind, tmp_path, cache_dir, monkeypatch):
+    meta = compiled(with_jitter(tmp_path), monkeypatch, of(kind)).meta
     assert (meta["spilled_bytes"], meta["complaints"]) == (0, [])

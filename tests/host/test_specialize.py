@@ -25,9 +25,10 @@ def included(text: str) -> list[str]:
 
 def test_constants_are_the_fields_in_capitals():
     text = specialize("fp8_gemm", CONFIG.constants()).files["config.cuh"]
-    defined = dict(re.findall(r"^constexpr unsigned int (\w+) = (\d+)u;$", text, re.MULTILINE))
-    expected = {name.upper(): str(int(value)) for name, value in CONFIG._asdict().items()}
-    assert defined == {**expected, "WGMMA_N": str(CONFIG.wgmma_n), "SHARED_BYTES": str(CONFIG.shared_bytes)}
+    defined = dict(re.findall(r"^constexpr (?:unsigned int|bool) (\w+) = (\w+);$", text, re.MULTILINE))
+    expected = {**CONFIG._asdict(), "wgmma_n": CONFIG.wgmma_n, "shared_bytes": CONFIG.shared_bytes}
+    spelled = {name.upper(): str(x).lower() if isinstance(x, bool) else f"{int(x)}u" for name, x in expected.items()}
+    assert defined == spelled
 
 
 def test_every_constant_is_used():
