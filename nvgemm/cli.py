@@ -101,6 +101,8 @@ def _add_compile(parser: argparse.ArgumentParser) -> None:
     _add_shape(parser, required=True)
     _add_num_sms(parser)
     parser.add_argument("--policy", help="policy for the control bits (default: NVGEMM_SASS)")
+    parser.add_argument("--pdl", action="store_true", help="the kernel of calls with pdl=True")
+    parser.add_argument("--weights-static", action="store_true", help="of those with weights_static=True, too")
     parser.add_argument("--emit", type=Path, metavar="DIR", help="also write sources and cubins to this folder")
 
 

@@ -33,7 +33,8 @@ def compile(options: argparse.Namespace) -> None:
     """Build one kernel, and write it to a folder where that is asked for."""
     from nvgemm.gemm import build_dense
 
-    cubin = build_dense(*options.dense, num_sms=options.num_sms, policy=options.policy)
+    how = {"pdl": options.pdl or options.weights_static, "weights_static": options.weights_static}
+    cubin = build_dense(*options.dense, num_sms=options.num_sms, policy=options.policy, **how)
     if options.emit is not None:
         emit(cubin, options.emit)
     if options.json:

@@ -106,7 +106,16 @@ def _launch(objects: Sequence[Any], check: Check, stream: Any, num_sms: int | No
     return prepared, d
 
 
-def build_dense(m: int, n: int, k: int, *, num_sms: int | None = None, policy: str | None = None) -> Cubin:
+def build_dense(
+    m: int,
+    n: int,
+    k: int,
+    *,
+    num_sms: int | None = None,
+    policy: str | None = None,
+    pdl: bool | None = None,
+    weights_static: bool = False,
+) -> Cubin:
     """The cubin that a product of this shape would launch on the first GPU here, or on an H100. Needs no GPU.
 
     Parameters
@@ -117,7 +126,10 @@ def build_dense(m: int, n: int, k: int, *, num_sms: int | None = None, policy: s
         SMs that the product will be given. Default: all.
     policy : str, optional
         Policy for the control bits; default: `nvgemm.settings.sass`.
+    pdl, weights_static : bool
+        As of the call; each has a kernel of its own.
     """
     checks.sizes(m, n, k)
-    config = select_config(Problem(m, n, k, True), model_here(num_sms)[1])
+    problem = Problem(m, n, k, True, overlap=overlap.of(pdl, weights_static))
+    config = select_config(problem, model_here(num_sms)[1])
     return build_config(config, settings.sass if policy is None else policy)

@@ -14,7 +14,13 @@ from nvgemm.errors import PerformanceWarning
 from nvgemm.runtime import driver, sm_limit, streams
 from nvgemm.runtime.allocation import refuse_capture
 from nvgemm.runtime.arrays import ArrayView, view
-from nvgemm.runtime.gemm_kernel import GemmKernel, gemm_kernel, load_gemm_kernel, transposed_scales
+from nvgemm.runtime.gemm_kernel import (
+    GemmKernel,
+    gemm_kernel,
+    load_gemm_kernel,
+    loaded_otherwise,
+    transposed_scales,
+)
 from nvgemm.runtime.kernel import Launch
 
 Operands = tuple[ArrayView, ...]  # A, its scales, B, its scales, D, and the layout of the groups where there is one
@@ -95,10 +101,13 @@ def prepare(problem: Problem, operands: Operands, stream: int, num_sms: int | No
 
 
 def ready_kernel(problem: Problem, device: int, stream: int, num_sms: int | None) -> GemmKernel:
-    """The loaded kernel for `problem`; it is never built or loaded inside a capture."""
+    """The loaded kernel for `problem`; never built or loaded inside a capture, where one for other M may stand in."""
     kernel = gemm_kernel(problem, device, settings.sass, num_sms)
     if kernel is None:
         with driver.context(device):
+            other = loaded_otherwise(problem, device, settings.sass, num_sms) if driver.is_capturing(stream) else None
+            if other is not None:
+                return other
             refuse_capture(stream, "its kernel would have to be built or loaded", "call once before the capture")
         kernel = load_gemm_kernel(problem, device, settings.sass, num_sms)
     return kernel

@@ -18,16 +18,10 @@ def complete(problem: Problem, device: Model, blocks: Blocks) -> GemmConfig | No
     """Strips, stages, raster and order for these blocks; None where problem or shared memory do not allow them."""
     if not suits(problem, device, blocks):
         return None
-    block_m, block_n, num_consumers, k_split, cluster_m, cluster_n, k_unroll, cluster_k, in_flight = blocks
-    fit = partial(
-        _stages_that_fit, block_m, block_n, num_consumers, k_split, problem.grouping, problem.groups, cluster_k
-    )
-    strips = 1 if block_m == 256 else min(2, ceil_div(block_n, 64))  # a stage is worth more than a strip
-    if block_n == 256 and fit(strips) < fit(1):
-        strips = 1
-    stages = fit(strips)
+    strips, stages = _strips_and_stages(problem, blocks)
     if stages < 2:
         return None
+    block_m, block_n, num_consumers, k_split, cluster_m, cluster_n, k_unroll, cluster_k, in_flight = blocks
     if in_flight is None:  # a measured unroll without it was of one
         in_flight = 2 if k_unroll is None and _two_pay(problem, blocks) else 1
     return GemmConfig(
@@ -60,6 +54,18 @@ def orders(problem: Problem, config: GemmConfig) -> list[GemmConfig]:
     if two_fit(*blocks[:4]):
         unrolls += [(2, count) for count in ((4, 8) if _columns(blocks) <= 64 else (4,))]
     return [config._replace(in_flight=in_flight, k_unroll=k_unroll) for in_flight, k_unroll in unrolls]
+
+
+def _strips_and_stages(problem: Problem, blocks: Blocks) -> tuple[int, int]:
+    """Strips of D for each warp, and as many stages as fit beside them: a stage is worth more than a strip."""
+    block_m, block_n, num_consumers, k_split = blocks[:4]
+    fit = partial(
+        _stages_that_fit, block_m, block_n, num_consumers, k_split, problem.grouping, problem.groups, blocks.cluster_k
+    )
+    strips = 1 if block_m == 256 else min(2, ceil_div(block_n, 64))
+    if block_n == 256 and fit(strips) < fit(1):
+        strips = 1
+    return strips, fit(strips)
 
 
 def _two_pay(problem: Problem, blocks: Blocks) -> bool:

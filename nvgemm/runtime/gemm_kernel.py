@@ -109,6 +109,14 @@ def gemm_kernel(problem: Problem, ordinal: int, policy: str, num_sms: int | None
     return known
 
 
+def loaded_otherwise(problem: Problem, ordinal: int, policy: str, num_sms: int | None) -> GemmKernel | None:
+    """A loaded kernel that differs in where its tiles begin alone: right for `problem` too, if not as fast."""
+    device = sm_limit.within(ordinal, num_sms)
+    config = select_config(problem, model(device))
+    other = config._replace(begins_inside=not config.begins_inside)
+    return GemmKernel(other, policy, device) if (other, policy, ordinal) in _modules else None
+
+
 def load_gemm_kernel(problem: Problem, ordinal: int, policy: str, num_sms: int | None) -> GemmKernel:
     """Choose, build and load the kernel for `problem`, each only where it has not been done before."""
     device = sm_limit.within(ordinal, num_sms)

@@ -53,12 +53,28 @@ def test_a_device_is_taken_whole_or_in_part():
         sm_limit.within(0, 133)
 
 
-def test_one_module_serves_every_number_of_sms(monkeypatch):
-    loads = []
+@pytest.fixture
+def loads(monkeypatch) -> list[int]:
+    """What is loaded, by device; nothing is built."""
+    loaded: list[int] = []
     monkeypatch.setattr(gemm_kernel, "_kernels", {})
     monkeypatch.setattr(gemm_kernel, "_modules", {})
     monkeypatch.setattr(gemm_kernel, "build_config", lambda config, policy: SimpleNamespace(is_new=False))
-    monkeypatch.setattr(gemm_kernel, "load", lambda cubin, ordinal, shared_bytes: loads.append(ordinal))
+    monkeypatch.setattr(gemm_kernel, "load", lambda cubin, ordinal, shared_bytes: loaded.append(ordinal))
+    return loaded
+
+
+def test_a_kernel_whose_tiles_begin_otherwise_can_stand_in(loads):
+    divided, ragged = Problem(256, 4096, 7168, True), Problem(200, 4096, 7168, True)
+    assert gemm_kernel.loaded_otherwise(ragged, 0, "asis", None) is None
+    first = gemm_kernel.load_gemm_kernel(divided, 0, "asis", None)
+    assert gemm_kernel.gemm_kernel(ragged, 0, "asis", None) is None
+    other = gemm_kernel.loaded_otherwise(ragged, 0, "asis", None)
+    assert other is not None
+    assert (other.config, other.config.begins_inside, len(loads)) == (first.config, False, 1)
+
+
+def test_one_module_serves_every_number_of_sms(loads):
     problem = Problem(4096, 32768, 7168, True)
     assert gemm_kernel.gemm_kernel(problem, 0, "asis", 130) is None
     first = gemm_kernel.load_gemm_kernel(problem, 0, "asis", 130)
