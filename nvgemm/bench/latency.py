@@ -11,7 +11,7 @@ from typing import Any
 import nvgemm
 from nvgemm.bench import first_call, libraries
 from nvgemm.choice import checks
-from nvgemm.choice.heuristic import select_config
+from nvgemm.choice.heuristic import likeliest
 from nvgemm.choice.pointers import NAMES
 from nvgemm.runtime import arrays, driver, streams
 from nvgemm.runtime.array_view import ArrayView
@@ -130,6 +130,6 @@ def _new(objects: tuple[Any, ...]) -> Parts:
     return {
         "view": views,
         "check": lambda: checks.dense(a, sfa, b, sfb, d, recipe=checks.RECIPE_1D2D),
-        "select": lambda: select_config.__wrapped__(problem, model(device)),
+        "select": lambda: likeliest.__wrapped__(problem, model(device)),
         "maps": lambda: kernel._bind(a, sfa, b, sfb, d),
     }

@@ -47,9 +47,14 @@ def complete(problem: Problem, device: Model, blocks: Blocks) -> GemmConfig | No
     )
 
 
+def blocks_in(config: GemmConfig) -> Blocks:
+    """Of a configuration, what the rest follows from."""
+    return Blocks(**{name: getattr(config, name) for name in Blocks._fields})
+
+
 def orders(problem: Problem, config: GemmConfig) -> list[GemmConfig]:
     """`config` with its multiplications one after the other, and two under way where registers allow that."""
-    blocks = Blocks(**{name: getattr(config, name) for name in Blocks._fields})
+    blocks = blocks_in(config)
     unrolls = [(1, _unroll(problem, blocks, 1))]
     if two_fit(*blocks[:4]):
         unrolls += [(2, count) for count in ((4, 8) if _columns(blocks) <= 64 else (4,))]

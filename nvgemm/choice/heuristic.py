@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 from nvgemm.choice import tables
-from nvgemm.choice.completion import complete
+from nvgemm.choice.completion import blocks_in, complete
 from nvgemm.choice.config import GemmConfig
 from nvgemm.choice.cost import H100, Model, predict
 from nvgemm.choice.legal import CLUSTERS, CONSUMERS, is_legal, registers_allow
-from nvgemm.choice.problem import Grouping, Problem, ceil_div
+from nvgemm.choice.problem import Grouping, Overlap, Problem, ceil_div
 
 BLOCKS_N = (8, 16, 32, 48, 64, 96, 112, 128, 144, 160, 176, 192)
 MOST_WAVES = 8  # of tiles smaller than this; more were predicted fastest for 7 of 20,000 shapes, by 3 % at most
@@ -23,7 +23,20 @@ CLUSTERED = {2: 1.0, 4: 0.97}  # share of the SMs that run clusters of so many a
 def select_config(problem: Problem, device: Model = H100) -> GemmConfig:
     """The measured configuration for `problem` on `device`, else the one with the least predicted time."""
     measured = measured_config(problem, device)
-    return measured or min(candidates(problem, device), key=lambda config: predict(config, problem, device))
+    if measured is not None:
+        return measured
+    if problem.grouping is not Grouping.DENSE:
+        return likeliest(problem, device)
+    alike = likeliest(problem._replace(m=tables.bucket(problem.m), overlap=Overlap.ALONE), device)
+    config = complete(problem, device, blocks_in(alike))
+    assert config is not None  # with as many tiles what suits the one suits the other
+    return config
+
+
+@lru_cache(maxsize=4096)
+def likeliest(problem: Problem, device: Model) -> GemmConfig:
+    """The configuration with the least predicted time."""
+    return min(candidates(problem, device), key=lambda config: predict(config, problem, device))
 
 
 def measured_config(problem: Problem, device: Model = H100) -> GemmConfig | None:

@@ -13,7 +13,7 @@ import pytest
 from nvgemm.bench.suites import DENSE
 from nvgemm.bench.sweep import WIDTHS
 from nvgemm.choice import heuristic, tables
-from nvgemm.choice.completion import orders
+from nvgemm.choice.completion import blocks_in, orders
 from nvgemm.choice.cost import Model, predict
 from nvgemm.choice.heuristic import candidates, measured_config, select_config
 from nvgemm.choice.problem import Problem
@@ -114,3 +114,11 @@ def test_what_is_computed_twice_is_added_up_in_the_same_order(n):
             reaches_beyond = config.num_tiles(m) * config.block_m * config.block_n > m * n
             assert not config.begins_inside or reaches_beyond
     assert begun_inside
+
+
+def test_rows_that_make_as_many_tiles_are_weighed_once():
+    heuristic.likeliest.cache_clear()
+    chosen = [select_config(Problem(m, 5000, 4096, True)) for m in (705, 706, 740, 768)]
+    assert len({blocks_in(config) for config in chosen}) == 1
+    assert [config.begins_inside for config in chosen[:3]] == [True] * 3
+    assert heuristic.likeliest.cache_info().misses == 1
