@@ -6,7 +6,7 @@ from functools import lru_cache, partial
 
 from nvgemm.choice.config import BLOCK_K, MAX_SHARED_BYTES, GemmConfig, storage_bytes
 from nvgemm.choice.cost import Model
-from nvgemm.choice.legal import slices, suits, two_fit
+from nvgemm.choice.legal import RASTERS, slices, suits, two_fit
 from nvgemm.choice.problem import Grouping, Problem, ceil_div
 from nvgemm.choice.tables import Blocks
 
@@ -21,7 +21,7 @@ def complete(problem: Problem, device: Model, blocks: Blocks) -> GemmConfig | No
     strips, stages = _strips_and_stages(problem, blocks)
     if stages < 2:
         return None
-    block_m, block_n, num_consumers, k_split, cluster_m, cluster_n, k_unroll, cluster_k, in_flight = blocks
+    block_m, block_n, num_consumers, k_split, cluster_m, cluster_n, k_unroll, cluster_k, in_flight, raster_m = blocks
     if in_flight is None:  # a measured unroll without it was of one
         in_flight = 2 if k_unroll is None and _two_pay(problem, blocks) else 1
     return GemmConfig(
@@ -35,7 +35,7 @@ def complete(problem: Problem, device: Model, blocks: Blocks) -> GemmConfig | No
         num_d_strips=strips,
         cluster_m=cluster_m,
         cluster_n=cluster_n,
-        raster_m=_raster(problem, device.num_sms // (cluster_m * cluster_n), block_m * cluster_m, block_n * cluster_n),
+        raster_m=raster_m or _raster(problem, device, blocks),
         k_unroll=k_unroll or _unroll(problem, blocks, in_flight),
         grouping=problem.grouping,
         num_groups=problem.groups,
@@ -59,6 +59,13 @@ def orders(problem: Problem, config: GemmConfig) -> list[GemmConfig]:
     if two_fit(*blocks[:4]):
         unrolls += [(2, count) for count in ((4, 8) if _columns(blocks) <= 64 else (4,))]
     return [config._replace(in_flight=in_flight, k_unroll=k_unroll) for in_flight, k_unroll in unrolls]
+
+
+def rasters(problem: Problem, config: GemmConfig) -> list[GemmConfig]:
+    """`config` first, and with each other raster that gives its tiles another order."""
+    down = ceil_div(problem.group_rows, config.block_m * config.cluster_m)
+    others = [raster for raster in RASTERS if raster < 2 * down and raster != config.raster_m]
+    return [config, *(config._replace(raster_m=raster) for raster in others)]
 
 
 def _strips_and_stages(problem: Problem, blocks: Blocks) -> tuple[int, int]:
@@ -125,14 +132,16 @@ def _stages_that_fit(
 
 
 @lru_cache(maxsize=4096)
-def _raster(problem: Problem, wave: int, height: int, width: int) -> int:
-    """Tiles down before one to the right, so that `wave` tiles read the fewest rows of A and B. A power of two.
+def _raster(problem: Problem, device: Model, blocks: Blocks) -> int:
+    """Tiles down before one to the right, so that those that run at once read the fewest rows of A and B.
 
     Of those that are equal, 4: neighbours then want the same rows of B, of which fewer CTAs want each than of A's.
     """
+    height, width = blocks.block_m * blocks.cluster_m, blocks.block_n * blocks.cluster_n
     if problem.grouping is not Grouping.DENSE:
         down = ceil_div(problem.group_rows, height)  # all that want the same rows of B, begun at once
         return min(max(1 << (down - 1).bit_length(), LEAST_RASTER), MOST_RASTER)
+    wave = device.num_sms // (blocks.cluster_m * blocks.cluster_n)
     down, right = ceil_div(problem.group_rows, height), ceil_div(problem.n, width)
 
     def footprint(raster: int) -> tuple[int, int]:
@@ -140,4 +149,4 @@ def _raster(problem: Problem, wave: int, height: int, width: int) -> int:
         rows, columns = max(raster, ceil_div(wave, right)), ceil_div(wave, raster)
         return min(rows, down) * height + min(columns, right) * width, -min(raster, 4)
 
-    return min((1, 2, 4, 8, 16, 32), key=footprint)
+    return min(RASTERS, key=footprint)

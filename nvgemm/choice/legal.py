@@ -9,6 +9,7 @@ from nvgemm.choice.tables import Blocks
 
 CONSUMERS = ((64, 1, 1), (64, 2, 2), (64, 4, 4), (128, 2, 1), (256, 2, 1))  # block_m, num_consumers, k_split
 CLUSTERS = ((1, 1, 1), (2, 1, 1), (1, 2, 1), (1, 1, 2), (1, 1, 4))  # along M, along N, and that divide K
+RASTERS = (1, 2, 4, 8, 16, 32)  # tiles down before one to the right
 ACCUMULATOR_REGISTERS = {1: 216, 2: 200, 4: 68}  # by consumers, with the scales of B; their threads have some more
 
 
@@ -19,6 +20,7 @@ def is_legal(blocks: Blocks) -> bool:
         and (blocks.cluster_m, blocks.cluster_n, blocks.cluster_k) in CLUSTERS
         and blocks.k_unroll in (None, 1, 2, 4, 8)
         and blocks.in_flight in (None, 1, 2)
+        and blocks.raster_m in (None, *RASTERS)
         and blocks.block_n in range(8, 257, 8)
         and registers_allow(*blocks[:4])
         and (blocks.in_flight != 2 or two_fit(*blocks[:4]))
@@ -27,7 +29,7 @@ def is_legal(blocks: Blocks) -> bool:
 
 def suits(problem: Problem, device: Model, blocks: Blocks) -> bool:
     """Whether `problem` can be computed with these blocks."""
-    block_m, block_n, _, k_split, cluster_m, cluster_n, _, cluster_k, _ = blocks
+    block_m, block_n, _, k_split, cluster_m, cluster_n, _, cluster_k, *_ = blocks
     if cluster_m * cluster_n * cluster_k > device.num_sms:
         return False
     if problem.grouping is Grouping.CONTIGUOUS and block_m > max(problem.alignment, 64):

@@ -28,7 +28,7 @@ Key = tuple[str, int, int, int, int]  # grouping, groups, M as `bucket` gives it
 
 
 class Blocks(NamedTuple):
-    """The part of a `GemmConfig` that is searched; `k_unroll` and `in_flight` where other than usual pays."""
+    """The part of a `GemmConfig` that is searched; what is None is as `complete` finds it."""
 
     block_m: int
     block_n: int
@@ -39,6 +39,7 @@ class Blocks(NamedTuple):
     k_unroll: int | None = None
     cluster_k: int = 1
     in_flight: int | None = None
+    raster_m: int | None = None
 
 
 class Table(NamedTuple):

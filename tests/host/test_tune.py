@@ -166,6 +166,18 @@ def test_what_another_process_adds_meanwhile_is_kept(tmp_path, monkeypatch):
     assert {key[3] for key in tables.table(str(path)).blocks} == {576, 2112}
 
 
+def test_the_raster_that_was_measured_is_kept(tmp_path, monkeypatch):
+    class Walked(Sweep):
+        def times(self, configs, rounds):
+            taken = super().times(configs, rounds)
+            return dict(sorted(taken.items(), key=lambda item: item[0].raster_m != 8))
+
+    monkeypatch.setattr(tune, "Sweep", Walked)
+    assert cli.main(["tune", "--shape", "4096", "7168", "2048", "--candidates", "1", "--rounds", "1"]) == 0
+    (blocks,) = tables.table(str(tmp_path / "tuned.json")).blocks.values()
+    assert blocks.raster_m == 8
+
+
 def test_the_unroll_that_was_measured_is_kept(tmp_path):
     assert cli.main(["tune", "--shape", "256", "7168", "16384", "--candidates", "1", "--rounds", "1"]) == 0
     (blocks,) = tables.table(str(tmp_path / "tuned.json")).blocks.values()
