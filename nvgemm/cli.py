@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from nvgemm import __version__, commands, settings
+from nvgemm import __version__, commands, sass_commands, settings
 
 INTERRUPTED = 130  # as shells say it of SIGINT
 
@@ -16,7 +16,7 @@ _CONTENTS = """\
 look
   info       versions, devices, cache and settings
   explain    what the choice of a kernel weighs for a product; needs no GPU
-  sass       control words of a kernel before and after its policy; needs no GPU
+  sass       a kernel's machine code: control words before and after a policy, counts, differences; needs no GPU
 
 build
   compile    compile, patch and verify a kernel; needs no GPU
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options.run(options)
         sys.stdout.flush()
-    except BrokenPipeError:  # `nvgemm sass … | head`
+    except BrokenPipeError:  # `nvgemm sass show … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         print(f"nvgemm {options.command}: interrupted", file=sys.stderr)
@@ -66,11 +66,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"nvgemm {__version__}")
     commands_of = parser.add_subparsers(dest="command", metavar="COMMAND", help=argparse.SUPPRESS)
 
-    def add(name: str, run: Callable[[argparse.Namespace], None]) -> argparse.ArgumentParser:
+    def add(name: str, run: Callable[[argparse.Namespace], None] | None = None) -> argparse.ArgumentParser:
         line = next(line for line in _CONTENTS.splitlines() if line.startswith(f"  {name} "))
         command = commands_of.add_parser(name, prog=f"nvgemm {name}", description=line.split(maxsplit=1)[1])
-        command.add_argument("--json", action="store_true", help="as JSON")
-        command.set_defaults(run=run)
+        if run is not None:
+            command.add_argument("--json", action="store_true", help="as JSON")
+            command.set_defaults(run=run)
         return command
 
     add("info", commands.info)
@@ -78,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     for size in "mnk":  # argparse cannot print the help of a positional argument with three names
         explain.add_argument(size, type=int, metavar=size.upper(), help="of D [M, N] = A [M, K] · B [N, K]ᵀ")
     _add_num_sms(explain)
-    _add_sass(add("sass", commands.sass))
+    sass_commands.add_to(add("sass"), _add_kernel)
     _add_compile(add("compile", commands.compile))
     add("demo", commands.demo)
     _add_bench(add("bench", commands.bench))
@@ -87,9 +88,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_shape(parser: argparse._ActionsContainer, required: bool = False) -> None:
-    shape_help = "a dense product: D [M, N] = A [M, K] · B [N, K]ᵀ"
-    parser.add_argument("--dense", nargs=3, type=int, metavar=("M", "N", "K"), required=required, help=shape_help)
+def _add_kernel(source: argparse._ActionsContainer, parser: argparse.ArgumentParser) -> None:
+    """Ways to name a kernel to be built: one of `source`, and what else of `parser` it depends on."""
+    dense_help = "a dense product: D [M, N] = A [M, K] · B [N, K]ᵀ"
+    source.add_argument("--dense", nargs=3, type=int, metavar=("M", "N", "K"), help=dense_help)
+    grouped_help = "products of G groups; LAYOUT: contiguous, psum, offsets (A [M, K]), masked, batched (A [G, M, K])"
+    source.add_argument("--grouped", nargs=5, metavar=("LAYOUT", "G", "M", "N", "K"), help=grouped_help)
+    expected_help = "rows that a group is expected to have (default: M / G, or M where each group has its own)"
+    parser.add_argument("--expected-m", type=_count, metavar="ROWS", help=expected_help)
+    _add_num_sms(parser)
 
 
 def _add_num_sms(parser: argparse.ArgumentParser) -> None:
@@ -98,22 +105,11 @@ def _add_num_sms(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_compile(parser: argparse.ArgumentParser) -> None:
-    _add_shape(parser, required=True)
-    _add_num_sms(parser)
+    _add_kernel(parser.add_mutually_exclusive_group(required=True), parser)
     parser.add_argument("--policy", help="policy for the control bits (default: NVGEMM_SASS)")
     parser.add_argument("--pdl", action="store_true", help="the kernel of calls with pdl=True")
     parser.add_argument("--weights-static", action="store_true", help="of those with weights_static=True, too")
     parser.add_argument("--emit", type=Path, metavar="DIR", help="also write sources and cubins to this folder")
-
-
-def _add_sass(parser: argparse.ArgumentParser) -> None:
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("path", nargs="?", type=Path, help="a cubin file or the folder of a cache entry")
-    _add_shape(source)
-    _add_num_sms(parser)
-    default = f"default: the kernel's own, {commands.FILE_POLICY} for a file"
-    parser.add_argument("--policy", help=f"policy to apply ({default})")
-    parser.add_argument("--full", action="store_true", help="also the runs with the control words of an earlier one")
 
 
 def _add_bench(parser: argparse.ArgumentParser) -> None:

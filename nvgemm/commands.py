@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nvgemm.runtime.build import Cubin
 
-FILE_POLICY = "s2e2"  # for a cubin of which nothing is known; our own kernels have theirs by their blocks
-
 
 def info(options: argparse.Namespace) -> None:
     """Versions, devices, cache and settings."""
@@ -31,16 +29,28 @@ def explain(options: argparse.Namespace) -> None:
 
 def compile(options: argparse.Namespace) -> None:
     """Build one kernel, and write it to a folder where that is asked for."""
-    from nvgemm.gemm import build_dense
-
-    how = {"pdl": options.pdl or options.weights_static, "weights_static": options.weights_static}
-    cubin = build_dense(*options.dense, num_sms=options.num_sms, policy=options.policy, **how)
+    cubin = built(options, pdl=options.pdl or options.weights_static, weights_static=options.weights_static)
     if options.emit is not None:
         emit(cubin, options.emit)
     if options.json:
         print(as_json({"path": path_of(cubin), "emitted": options.emit and str(options.emit), **cubin.meta}))
     else:
         print(options.emit or cubin.path or f"{cubin.symbol}: {len(cubin.image)} bytes, in memory only")
+
+
+def built(options: argparse.Namespace, **how: Any) -> Cubin:
+    """The kernel that ``--dense`` or ``--grouped`` asks for."""
+    from nvgemm.ahead import build_dense, build_grouped
+
+    how |= {"num_sms": options.num_sms, "policy": options.policy}
+    if options.dense is not None:
+        return build_dense(*options.dense, **how)
+    layout, *sizes = options.grouped
+    try:
+        groups, m, n, k = map(int, sizes)
+    except ValueError:
+        raise ValueError(f"--grouped: expected numbers for G, M, N and K, got {' '.join(sizes)}") from None
+    return build_grouped(layout, groups, m, n, k, expected_m=options.expected_m, **how)
 
 
 def path_of(cubin: Cubin) -> str | None:
@@ -54,33 +64,6 @@ def emit(cubin: Cubin, folder: Path) -> None:
     for name, content in {**files, "meta.json": as_json(cubin.meta).encode()}.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
-
-
-def sass(options: argparse.Namespace) -> None:
-    """Control words before and after a policy."""
-    from nvgemm.sass import report
-
-    raw, patched, policy = _before_and_after(options)
-    if options.json:
-        print(as_json(report.as_json(raw, patched, policy)))
-    else:
-        print(report.as_text(raw, patched, policy, full=options.full))
-
-
-def _before_and_after(options: argparse.Namespace) -> tuple[bytes, bytes, str]:
-    from nvgemm.sass.policy import apply
-
-    if options.dense is not None:
-        from nvgemm.gemm import build_dense
-
-        cubin = build_dense(*options.dense, num_sms=options.num_sms, policy=options.policy)
-        return cubin.raw, cubin.image, cubin.meta["policy"]
-    if options.path.is_dir() and options.policy is None:
-        policy = json.loads((options.path / "meta.json").read_bytes())["policy"]
-        return (options.path / "kernel.raw.cubin").read_bytes(), (options.path / "kernel.cubin").read_bytes(), policy
-    raw = (options.path / "kernel.raw.cubin" if options.path.is_dir() else options.path).read_bytes()
-    policy = options.policy or FILE_POLICY
-    return raw, apply(raw, policy), policy
 
 
 def demo(options: argparse.Namespace) -> None:

@@ -74,7 +74,7 @@ def product_text(facts: Facts) -> str:
     """Lines for the terminal: whatever of a product is known."""
     lines = ["{name}: M={m}, N={n}, K={k}".format(**facts)]
     if "patch" in facts:
-        title = "The patch of the last one, from its beginning; all of it: nvgemm sass with the folder above"
+        title = "The patch of the last one, from its beginning; all of it: nvgemm sass show with the folder above"
         lines = [title, *(f"  {line}" for line in facts["patch"]), "", *lines]
     if "microseconds" in facts:
         speed = "{microseconds:.1f} µs, {tflops:.0f} TFLOP/s, {gigabytes:.0f} GB/s".format(**facts)
@@ -123,9 +123,10 @@ def _facts_of(cubin: Cubin) -> Facts:
 
 
 def _excerpt(cubin: Cubin) -> list[str]:
-    from nvgemm.sass import report
+    from nvgemm.sass.report import terminal
+    from nvgemm.sass.report.facts import facts
 
-    return report.as_text(cubin.raw, cubin.image, cubin.meta["policy"]).splitlines()[:EXCERPT]
+    return terminal.show(facts(cubin.raw, cubin.image, cubin.meta["policy"])).splitlines()[:EXCERPT]
 
 
 def _emulate(x: np.ndarray[Any, Any], w: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -136,7 +137,7 @@ def _emulate(x: np.ndarray[Any, Any], w: np.ndarray[Any, Any]) -> np.ndarray[Any
 
 
 def _build(product: Product) -> Cubin:
-    from nvgemm.gemm import build_dense
+    from nvgemm.ahead import build_dense
 
     return build_dense(product.m, product.n, product.k)
 

@@ -7,16 +7,11 @@ from typing import Any
 
 from nvgemm import settings
 from nvgemm.choice import checks
-from nvgemm.choice.heuristic import select_config
 from nvgemm.choice.pointers import NAMES
-from nvgemm.choice.problem import Problem
 from nvgemm.product import Check, Prepared, admit, dense, prepare
 from nvgemm.remembered import Known, remember
 from nvgemm.runtime import overlap, sm_limit, streams
 from nvgemm.runtime.arrays import fingerprint, views
-from nvgemm.runtime.build import Cubin
-from nvgemm.runtime.device_model import model_here
-from nvgemm.runtime.gemm_kernel import build_config
 
 # Calls whose operands passed every check before, by their fingerprints.
 _known: dict[tuple[object, ...], Known] = {}
@@ -104,32 +99,3 @@ def _launch(objects: Sequence[Any], check: Check, stream: Any, num_sms: int | No
     prepared = prepare(problem, operands, handle, num_sms, stacklevel=4)
     prepared.launch(handle)
     return prepared, d
-
-
-def build_dense(
-    m: int,
-    n: int,
-    k: int,
-    *,
-    num_sms: int | None = None,
-    policy: str | None = None,
-    pdl: bool | None = None,
-    weights_static: bool = False,
-) -> Cubin:
-    """The cubin that a product of this shape would launch on the first GPU here, or on an H100. Needs no GPU.
-
-    Parameters
-    ----------
-    m, n, k : int
-        Shape of the product; N a multiple of 8, K of 16, none of them 0.
-    num_sms : int, optional
-        SMs that the product will be given. Default: all.
-    policy : str, optional
-        Policy for the control bits; default: `nvgemm.settings.sass`.
-    pdl, weights_static : bool
-        As of the call; each has a kernel of its own.
-    """
-    checks.sizes(m, n, k)
-    problem = Problem(m, n, k, True, overlap=overlap.of(pdl, weights_static))
-    config = select_config(problem, model_here(num_sms)[1])
-    return build_config(config, settings.sass if policy is None else policy)

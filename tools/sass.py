@@ -1,4 +1,4 @@
-"""Show the promotion runs of a kernel before and after its SASS policy; see ``nvgemm sass --help``."""
+"""Read a kernel's machine code, before and after its SASS policy; see ``nvgemm sass --help``."""
 
 import sys
 from pathlib import Path

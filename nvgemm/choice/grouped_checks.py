@@ -57,7 +57,13 @@ class Grouped(NamedTuple):
         if self.grouping in LAYOUT_NAMES:
             _layout(self.names[5], views[5], self.grouping, problem)  # type: ignore[arg-type]
         grouped_pointers(views, self.names)
-        return problem._replace(overlap=self._overlap)
+        return problem
+
+    def problem(self, groups: int, m: int, n: int, k: int, sfa_mn_major: bool = True) -> Problem:
+        """Of sizes that have been checked; M counts the rows of A [M, K] or [G, M, K]."""
+        expected = self.expected_m or (m if self.grouping.own_rows else ceil_div(m, max(groups, 1)))
+        expected = min(expected, max(m, 1))
+        return Problem(m, n, k, sfa_mn_major, self.grouping, groups, self.alignment, expected, self._overlap)
 
     def _problem(self, a: Layout, sfa: Layout, b: Layout, sfb: Layout, *, sfa_aligned: bool) -> Problem:
         if self.recipe != RECIPE_1D2D:
@@ -71,13 +77,12 @@ class Grouped(NamedTuple):
         rules.same_k(a[0], b[0])
         if rank == 3 and a[0][0] != groups:
             raise ValueError(f"a and b: G must be the same, got G={a[0][0]} in a {a[0]} and G={groups} in b {b[0]}")
-        _sizes(groups, n, k)
+        sizes(groups, n, k)
         _matrices("a", a, "K")
         _matrices("b", b, "K")
         ready = rules.row_scales("a scales", sfa, m, k, sfa_aligned, a[0][:-2])
         rules.block_scales("b scales", sfb, n, k, (groups,))
-        expected = self.expected_m or (m if rank == 3 else ceil_div(m, max(groups, 1)))
-        return Problem(m, n, k, ready, self.grouping, groups, self.alignment, min(expected, max(m, 1)))
+        return self.problem(groups, m, n, k, ready)
 
 
 def _output(d: Layout, problem: Problem) -> None:
@@ -94,7 +99,8 @@ def _rank(name: str, shape: tuple[int, ...], rank: int, axes: str) -> None:
         raise ValueError(f"{name}: sizes must be below 2^31, got shape {shape}")
 
 
-def _sizes(groups: int, n: int, k: int) -> None:
+def sizes(groups: int, n: int, k: int) -> None:
+    """Refuse groups that no kernel can be built for."""
     if groups > MAX_GROUPS:
         raise ValueError(f"b: at most {MAX_GROUPS} groups, got {groups}")
     rules.columns(n)

@@ -14,7 +14,7 @@ from nvgemm.sass.control import Instruction
 
 MIN_LENGTH = 8  # FFMAs; shorter stretches are address or scale arithmetic as a rule
 _WARPGROUP = 0x1C5
-_TENSOR_CORE = {0x1F0, 0x1F1, 0x1F2, 0x1F3}  # HGMMA, IGMMA, BGMMA, QGMMA
+TENSOR_CORE = {0x1F0, 0x1F1, 0x1F2, 0x1F3}  # HGMMA, IGMMA, BGMMA, QGMMA
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ def runs(program: Sequence[Instruction]) -> list[Run]:
     current: list[int] | None = None
     for instruction in program:
         base = instruction.lo & 0x1FF
-        if base == _WARPGROUP or base in _TENSOR_CORE:
+        if base == _WARPGROUP or base in TENSOR_CORE:
             _close(found, current)
             current = []
         elif current is not None and instruction.is_ffma:

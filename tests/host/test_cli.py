@@ -135,28 +135,9 @@ def test_emitted_folder_compiles_by_itself(capsys: pytest.CaptureFixture[str], t
     assert nvrtc.compiler().compile(source).cubin == (folder / "kernel.raw.cubin").read_bytes()
 
 
-def test_sass_of_a_shape_an_entry_and_a_file_agree(capsys: pytest.CaptureFixture[str]) -> None:
-    entry = Path(output(capsys, "compile", *SHAPE).strip())
-    of_shape = output(capsys, "sass", *SHAPE)
-    assert of_shape == output(capsys, "sass", str(entry))
-    assert of_shape == output(capsys, "sass", str(entry / "kernel.raw.cubin"), "--policy", "s2e2")
-    assert json.loads(output(capsys, "sass", str(entry), "--json"))
-
-
-@pytest.mark.parametrize(
-    ("content", "policy"), [(b"not an ELF file", "s2e2"), (b"", "s2e2"), (b"\x7fELF" + bytes(200), "no_such_policy")]
-)
-def test_what_is_no_cubin_is_told_in_a_sentence(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, content: bytes, policy: str
-) -> None:
-    (tmp_path / "file").write_bytes(content)
-    assert cli.main(["sass", str(tmp_path / "file"), "--policy", policy]) == 1
-    assert capsys.readouterr().err.startswith("nvgemm sass: ")
-
-
 @pytest.mark.parametrize(
     "arguments",
-    [["sass", "/no/such/file"], ["compile", "--dense", "64", "2111", "512"], ["compile", "--dense", "64", "64", "-8"]],
+    [["compile", "--dense", "64", "2111", "512"], ["compile", "--dense", "64", "64", "-8"]],
 )
 def test_mistakes_end_with_exit_code_1(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
     assert cli.main(arguments) == 1
@@ -165,7 +146,7 @@ def test_mistakes_end_with_exit_code_1(capsys: pytest.CaptureFixture[str], argum
     assert captured.err.count("\n") == 1
 
 
-@pytest.mark.parametrize("arguments", [["nonsense"], ["compile"], ["sass"], ["sass", "file", *SHAPE]])
+@pytest.mark.parametrize("arguments", [["nonsense"], ["compile"]])
 def test_wrong_usage_ends_with_exit_code_2(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         cli.main(arguments)
@@ -175,7 +156,7 @@ def test_wrong_usage_ends_with_exit_code_2(arguments: list[str]) -> None:
 def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings, "debug", 1)
     with pytest.raises(FileNotFoundError):
-        cli.main(["sass", "/no/such/file"])
+        cli.main(["sass", "show", "/no/such/file"])
 
 
 def test_module_can_be_run_and_its_output_cut_off() -> None:

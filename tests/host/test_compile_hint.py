@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nvgemm import settings
-from nvgemm.gemm import build_dense
+from nvgemm.ahead import build_dense
 from nvgemm.runtime import compile_hint
 
 

@@ -1,13 +1,16 @@
 """The report of a patch as text and as JSON."""
 
 import json
+import re
 
 import pytest
 from sass_compile import promotion_cubin
 from sass_handmade import EXIT, NOP, WARPGROUP, cubin, promotion
 
 from nvgemm.errors import SassError
-from nvgemm.sass import PATCHER_VERSION, policy, report
+from nvgemm.sass import PATCHER_VERSION, policy
+from nvgemm.sass.report import terminal
+from nvgemm.sass.report.facts import facts
 
 WORDS = [WARPGROUP, *promotion(8), NOP, *promotion(8)[4:], *[NOP] * 8, EXIT]
 TWICE = [WARPGROUP, *promotion(8), *[NOP] * 8, WARPGROUP, *promotion(8), *[NOP] * 8, EXIT]
@@ -15,26 +18,44 @@ TWICE = [WARPGROUP, *promotion(8), *[NOP] * 8, WARPGROUP, *promotion(8), *[NOP] 
 
 def test_text_of_a_handmade_kernel() -> None:
     raw = cubin({"k": WORDS})
-    text = report.as_text(raw, policy.apply(raw, "e2p1"), "e2p1")
+    text = terminal.show(facts(raw, policy.apply(raw, "e2p1"), "e2p1"))
     lines = text.splitlines()
     assert lines[0] == "policy e2p1"
     assert "k: 23 instructions" in lines
     assert "run 1: 12 FFMAs from 0x0010, 1 other instruction between them" in lines
-    assert " *    0  0x0010  B------:R-:W-:-:S01          B------:R-:W-:-:S01 reuse B  FFMA R0, R128, R100, R0" in lines
-    assert " *    1  0x0020  B------:R-:W-:-:S01          B------:R-:W-:Y:S01          FFMA R1, R129, R100, R1" in lines
+    first = " *    0  0x0010  B------:R-:W-:-:S01          B------:R-:W-:-:S01 reuse B  FFMA R0, R128, R100, R0"
+    second = " *    1  0x0020  B------:R-:W-:-:S01          B------:R-:W-:Y:S01          FFMA R1, R129, R100, R1"
+    assert f"{first}  ; keeps slot B for the next FFMA (rule 6)" in lines
+    assert f"{second}  ; yields: position 1 of e2p1" in lines
+    raw_strip, patched_strip = (line for line in lines if " given away  " in line)
+    assert ", 0 given away  F" in raw_strip
+    assert ", 5 given away  F" in patched_strip  # of six yields the last is not within the run
     assert "         0x0090  B------:R-:W-:-:S01          B------:R-:W-:-:S01          NOP" in lines
     assert "   FFMAs              12      12" in lines
     assert "   yields              0       6" in lines
     assert "   reuse flags         0       6" in lines
     assert "   stall 1            12      12" in lines
     assert "   changed words              12" in lines
-    assert lines[-1].startswith("12 control words changed: 6 yields set, 0 yields cleared, 6 reuse set")
+    assert any(
+        line.startswith("12 control words changed: 6 yields set, 0 yields cleared, 6 reuse set") for line in lines
+    )
+
+
+def test_colour_goes_to_registers_and_changes_alone() -> None:
+    raw = cubin({"k": WORDS})
+    content = facts(raw, policy.apply(raw, "e2p1"), "e2p1")
+    plain, coloured = terminal.show(content), terminal.show(content, colour=True)
+    assert "\x1b" not in plain
+    assert re.sub(r"\x1b\[\d+m", "", coloured) == plain
+    line = next(line for line in coloured.splitlines() if "0x0010  B" in line)
+    assert "\x1b[33m\x1b[4mR100\x1b[0m" in line  # the scale, kept for reuse
+    assert "\x1b[34mR0\x1b[0m" in line
 
 
 def test_equal_runs_are_shown_once_or_in_full() -> None:
     raw = cubin({"k": TWICE})
     patched = policy.apply(raw, "s2e2")
-    short, full = report.as_text(raw, patched, "s2e2"), report.as_text(raw, patched, "s2e2", full=True)
+    short, full = terminal.show(facts(raw, patched, "s2e2")), terminal.show(facts(raw, patched, "s2e2"), full=True)
     assert "run 2: 8 FFMAs from 0x0120; same control words as run 1" in short
     assert "same control words" not in full
     assert short.count("FFMA R3, ") == 1
@@ -44,7 +65,7 @@ def test_equal_runs_are_shown_once_or_in_full() -> None:
 def test_a_real_cubin() -> None:
     raw = promotion_cubin(128)
     patched = policy.apply(raw, "s2e2")
-    content = report.as_json(raw, patched, "s2e2")
+    content = facts(raw, patched, "s2e2")
     assert json.loads(json.dumps(content)) == content
     kernel = next(kernel for kernel in content["functions"] if kernel["name"] == "promotion")
     assert kernel["registers"] == 168
@@ -54,17 +75,17 @@ def test_a_real_cubin() -> None:
     assert sum(line["changed"] for run in kernel["runs"] for line in run["lines"]) == kernel["changed"]
     assert kernel["after"]["yields"] - kernel["before"]["yields"] == -content["summary"]["yields_cleared"]
     assert content["patcher_version"] == PATCHER_VERSION
-    text = report.as_text(raw, patched, "s2e2")
+    text = terminal.show(facts(raw, patched, "s2e2"))
     assert " instructions, 168 registers\n" in text
     assert "no promotion runs, nothing to patch" in text  # the second kernel
 
 
 def test_an_unpatched_cubin_is_shown_too() -> None:
     raw = promotion_cubin(64)
-    assert "\n0 control words changed" in report.as_text(raw, raw, "asis")
+    assert "\n0 control words changed" in terminal.show(facts(raw, raw, "asis"))
 
 
 def test_an_illegal_patch_is_refused() -> None:
     raw = cubin({"k": WORDS})
     with pytest.raises(SassError):
-        report.as_text(raw, raw[:-1], "none")
+        terminal.show(facts(raw, raw[:-1], "none"))
