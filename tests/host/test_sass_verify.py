@@ -9,8 +9,9 @@ from sass_handmade import EXIT, NOP, WARPGROUP, Word, branch, control, cubin, ff
 
 from nvgemm.errors import SassError
 from nvgemm.sass import policy
-from nvgemm.sass.control import NO_YIELD, REUSE_MASK
+from nvgemm.sass.control import NO_YIELD, REUSE_MASK, instructions
 from nvgemm.sass.cubin import functions
+from nvgemm.sass.runs import runs
 from nvgemm.sass.verify import Summary, verify
 
 CONTROL = REUSE_MASK | NO_YIELD | 15 << 41
@@ -133,15 +134,18 @@ def test_the_message_tells_place_and_change() -> None:
 
 
 @pytest.mark.parametrize("bit", range(128))
-def test_single_bit_flips_of_a_real_kernel(bit: int) -> None:
-    """No flip outside yield, reuse and stall passes; the verifier sees every bit."""
+def test_every_bit_of_every_instruction_of_a_real_run(bit: int) -> None:
+    """No flip outside yield, reuse and stall passes, nor any of an instruction between the FFMAs."""
     raw = promotion_cubin(64)
     kernel = next(kernel for kernel in functions(raw) if kernel.name == "promotion")
-    at = kernel.offset + 16 * 300 + bit // 8
-    patched = raw[:at] + bytes([raw[at] ^ 1 << bit % 8]) + raw[at + 1 :]
-    try:
-        verify(raw, patched)
-    except SassError as error:
-        assert error.index == 300  # noqa: PT017
-    else:
-        assert bit in (*range(105, 110), 122, 123, 124)
+    run = runs(instructions(raw, kernel))[0]
+    for index in range(run.start - 4, run.stop + 4):
+        at = kernel.offset + 16 * index + bit // 8
+        patched = raw[:at] + bytes([raw[at] ^ 1 << bit % 8]) + raw[at + 1 :]
+        try:
+            verify(raw, patched)
+        except SassError as error:
+            assert error.index == index  # noqa: PT017
+        else:
+            assert bit in (*range(105, 110), 122, 123, 124)
+            assert index in run.ffmas
