@@ -103,7 +103,7 @@ __device__ __forceinline__ void load_sfb(SharedStorage& shared, Pipeline& pipeli
         if (k % 32 == 0 && k + lane < NUM_K_BLOCKS) {
 #pragma unroll
             for (uint32_t i = 0; i < TOUCHED; ++i)
-                loaded[i] = __ldg(sfb + min_of(first + i, BLOCKS_N - 1) * stride_n + (k + lane) * stride_k);
+                loaded[i] = load_settled(sfb + min_of(first + i, BLOCKS_N - 1) * stride_n + (k + lane) * stride_k);
         }
 #pragma unroll
         for (uint32_t i = 0; i < TOUCHED; ++i)
@@ -136,7 +136,7 @@ __device__ __forceinline__ void multiply_stage(SharedStorage& shared, const Pipe
     for (uint32_t slice = 0; slice < NUM_SLICES; ++slice) {
         const bool last = slice + 1 == NUM_SLICES;
         const uint32_t slice_m = SLICES_M == 1 ? 0 : slice, slice_n = SLICES_N == 1 ? 0 : slice;
-        const float sfa_top = operands.sfa[slice_m * SLICE_ROWS], sfa_bottom = operands.sfa[slice_m * SLICE_ROWS + 8];
+        float sfa_top = operands.sfa[slice_m * SLICE_ROWS], sfa_bottom = operands.sfa[slice_m * SLICE_ROWS + 8];
 
         float partial[ACCUMULATORS];
         ptx::wgmma_fence();
@@ -144,7 +144,7 @@ __device__ __forceinline__ void multiply_stage(SharedStorage& shared, const Pipe
                         operands.b + slice_n * WGMMA_N * (BLOCK_K / 16));
         ptx::wgmma_commit_group();
         if (last) next = locate(shared, pipeline.ahead(K_SPLIT), first_row, row);
-        ptx::wgmma_wait_group<0>(partial);
+        ptx::wgmma_wait_group<0>(sfa_top, sfa_bottom);
         if (last) pipeline.release(shared);  // operands and scales are read
 
         promote(final[slice], partial, sfa_top, sfa_bottom, sfb + slice_n * WGMMA_SFB);
@@ -224,12 +224,14 @@ extern "C" __global__ void CLUSTER_DIMS __launch_bounds__(NUM_THREADS, 1)
         Epilogue epilogue{map_d, d, d_stride, shared.d[warpgroup * 4 + warp], lane};
         const uint32_t row_group = K_SPLIT == 1 ? warpgroup : 0, k_rank = K_SPLIT == 1 ? 0 : warpgroup;
         const uint32_t first_row = row_group * 64, warp_row = warp * 16, row = first_row + warp_row + lane / 4;
-        Operands next = locate(shared, pipeline.ahead(k_rank), first_row, row);
+        Operands next;
+        if constexpr (IN_FLIGHT == 1) next = locate(shared, pipeline.ahead(k_rank), first_row, row);
         while (scheduler.next(tile)) {
             const uint64_t valid_rows = scheduler.valid_rows(tile, first_row);
             if (GROUPING != DENSE && valid_rows == 0) {
                 skip_tile(shared, pipeline, k_rank);
-                next = locate(shared, pipeline.ahead((k_rank + K_SPLIT - pipeline.stage % K_SPLIT) % K_SPLIT), first_row, row);
+                const Pipeline own = pipeline.ahead((k_rank + K_SPLIT - pipeline.stage % K_SPLIT) % K_SPLIT);
+                if constexpr (IN_FLIGHT == 1) next = locate(shared, own, first_row, row);
                 continue;
             }
             const uint32_t warp_rows = valid_rows >> warp_row & 0xffff;

@@ -6,6 +6,7 @@
 #include "wgmma_mma.cuh"
 
 static_assert(IN_FLIGHT == 1 || (IN_FLIGHT == 2 && K_SPLIT == 1), "the stages in a row are this consumer's");
+static_assert(IN_FLIGHT == 1 || SLICES_N == 1, "a tile of two slices side by side has no registers for it");
 
 // One slice of one k-block, and the scales that its sums will need: the stage is gone by then.
 struct Multiplication {
@@ -14,15 +15,13 @@ struct Multiplication {
 };
 
 __device__ __forceinline__ void start(Multiplication& multiplication, const Operands& operands, uint32_t slice) {
-    const uint32_t slice_m = SLICES_M == 1 ? 0 : slice, slice_n = SLICES_N == 1 ? 0 : slice;
 #pragma unroll
-    for (uint32_t i = 0; i < WGMMA_SFB; ++i) multiplication.sfb[i] = operands.sfb[slice_n * WGMMA_SFB + i];
-    multiplication.sfa_top = operands.sfa[slice_m * SLICE_ROWS];
-    multiplication.sfa_bottom = operands.sfa[slice_m * SLICE_ROWS + 8];
+    for (uint32_t i = 0; i < WGMMA_SFB; ++i) multiplication.sfb[i] = operands.sfb[i];
+    multiplication.sfa_top = operands.sfa[slice * SLICE_ROWS];
+    multiplication.sfa_bottom = operands.sfa[slice * SLICE_ROWS + 8];
 
     ptx::wgmma_fence();
-    ptx::wgmma_k128(multiplication.partial, operands.a + slice_m * SLICE_ROWS * (BLOCK_K / 16),
-                    operands.b + slice_n * WGMMA_N * (BLOCK_K / 16));
+    ptx::wgmma_k128(multiplication.partial, operands.a + slice * SLICE_ROWS * (BLOCK_K / 16), operands.b);
     ptx::wgmma_commit_group();
 }
 
@@ -30,7 +29,7 @@ __device__ __forceinline__ void start(Multiplication& multiplication, const Oper
 template <int PENDING>
 __device__ __forceinline__ void finish(SharedStorage& shared, Pipeline& pipeline, Multiplication& multiplication,
                                        uint32_t slice, float (&final)[NUM_SLICES][ACCUMULATORS]) {
-    ptx::wgmma_wait_group<PENDING>(multiplication.partial);
+    ptx::wgmma_wait_group<PENDING>(multiplication.sfa_top, multiplication.sfa_bottom);
     if (slice + 1 == NUM_SLICES) {
         pipeline.release(shared);
         pipeline.advance();

@@ -2,6 +2,7 @@
 // nvgemm/choice/problem.py.
 #pragma once
 #include "grouping.cuh"
+#include "ptx/ld_global.cuh"
 
 constexpr uint32_t ALONE = 0;           // it does not
 constexpr uint32_t OVERLAPPED = 1;      // it does, but reads and writes nothing that the other may write or read: B goes to the L2
@@ -11,3 +12,13 @@ constexpr uint32_t STATIC_WEIGHTS = 2;  // and B and its scales, which nobody wr
 constexpr bool WAITS_FIRST = OVERLAP != ALONE && GROUPING >= MASKED;
 constexpr bool BEGINS_EARLY = OVERLAP != ALONE && !WAITS_FIRST;
 constexpr bool LOADS_EARLY = OVERLAP == STATIC_WEIGHTS && !WAITS_FIRST;
+
+// Scales of B and layouts. What the kernel before has written while this one ran may not come through the read-only path,
+// nor from this SM's L1, where the old may lie.
+template <typename T>
+__device__ __forceinline__ T load_settled(const T* from) {
+    if constexpr (OVERLAP == ALONE)
+        return __ldg(from);
+    else
+        return ptx::ld_global_cg(from);
+}

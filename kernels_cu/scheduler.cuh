@@ -1,5 +1,6 @@
 // The only place that maps a block to a group, rows and columns of D; producer and epilogue both ask it.
 #pragma once
+#include "overlap.cuh"
 #include "pipeline.cuh"
 
 struct Tile {
@@ -130,11 +131,11 @@ struct Scheduler {
         if (index() >= count_tiles_m(rows) * TILES_N) return;
         Tile tile;
         place(tile, {0, 0, 0, rows}, index());
-        next_group = __ldg(layout + tile.row / ALIGNMENT * ALIGNMENT);
+        next_group = load_settled(layout + tile.row / ALIGNMENT * ALIGNMENT);
 #pragma unroll
         for (uint32_t i = 0; i < INDICES; ++i) {
             const uint32_t row = i * 32 + threadIdx.x % 32;
-            next_indices[i] = row < tile.valid_rows ? __ldg(layout + tile.row + row) : NUM_GROUPS;
+            next_indices[i] = row < tile.valid_rows ? load_settled(layout + tile.row + row) : NUM_GROUPS;
         }
     }
 

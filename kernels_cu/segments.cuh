@@ -1,5 +1,6 @@
 // Which rows belong to which group, where only the device knows: each CTA reads the layout once, before its first tile.
 #pragma once
+#include "overlap.cuh"
 #include "shared_storage.cuh"
 
 constexpr uint32_t GROUPS_AT_ONCE = 8;  // that a lane reads: as many loads are under way
@@ -7,12 +8,12 @@ constexpr uint32_t GROUPS_AT_ONCE = 8;  // that a lane reads: as many loads are 
 // First row and rows of a group; what lies outside the m rows that exist is no rows.
 __device__ __forceinline__ uint2 rows_of_group(const int32_t* layout, uint32_t group, uint32_t m) {
     if (group >= NUM_GROUPS) return {0, 0};
-    uint32_t begin = 0, end = __ldg(layout + group);  // a negative number is a large one
+    uint32_t begin = 0, end = load_settled(layout + group);  // a negative number is a large one
     if constexpr (GROUPING == OFFSETS) {
         begin = end;
-        end = __ldg(layout + group + 1);
+        end = load_settled(layout + group + 1);
     } else if constexpr (GROUPING == PSUM) {
-        const uint32_t before = group == 0 ? 0 : __ldg(layout + group - 1);
+        const uint32_t before = group == 0 ? 0 : load_settled(layout + group - 1);
         begin = before <= m ? ceil_div(before, ALIGNMENT) * ALIGNMENT : m;
     }
     return begin < end && end <= m ? make_uint2(begin, end - begin) : make_uint2(0, 0);

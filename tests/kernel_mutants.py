@@ -16,6 +16,7 @@ Change = tuple[str, str, str]  # file, what stands there once, what comes in its
 
 
 SHAPE = (200, 136, 2304)  # 18 k-blocks
+FEW = "few k-blocks: "  # before a kind: as many as there are stages, so that the ring holds no consumer back
 KINDS = {
     "64 rows": lambda c: (c.block_m, c.k_split, c.cluster_size, c.in_flight) == (64, 1, 1, 1),
     "128 rows": lambda c: (c.block_m, c.cluster_size, c.in_flight) == (128, 1, 1),
@@ -37,6 +38,17 @@ class Mutant(NamedTuple):
 _SLEEP = "for (uint32_t i = 0; i < 50; ++i) __nanosleep(1000);"
 KERNEL, SUMS = "fp8_gemm.cu", "k_split.cuh"
 MUTANTS = {
+    "sums of the next tile written before these are read": Mutant(
+        f"{FEW}K split by 2",
+        (SUMS, "    ptx::bar_sync(1, NUM_CONSUMERS * 128);  // read before the next tile's sums come\n", ""),
+        (SUMS, "    if (k_rank == 0) {\n", f"    if (k_rank == 0) {{\n        {_SLEEP}\n"),
+    ),
+    "sums of the next tile sent before these are read": Mutant(
+        f"{FEW}cluster that divides K",
+        (SUMS, "        ptx::mbarrier_try_wait(&shared.sums_empty[warp], phase ^ 1);  //", "        //"),
+        (SUMS, "    ptx::mbarrier_try_wait(&shared.sums_full[warp], phase);\n",
+         f"    ptx::mbarrier_try_wait(&shared.sums_full[warp], phase);\n    if (rank == 0) {_SLEEP}\n"),
+    ),
     "a stage multiplied before it is full": Mutant(
         "64 rows", (KERNEL, "    if (!operands.full) pipeline.wait_full(shared);\n", "")
     ),
@@ -95,8 +107,9 @@ __device__ __forceinline__ void jitter() {
 
 def of(kind: str) -> GemmConfig:
     """A short ring, so that stages are used again and again."""
-    config = next(config for config in candidates(Problem(*SHAPE, True)) if KINDS[kind](config))
-    return config._replace(num_stages=4)
+    m, n, k = SHAPE if not kind.startswith(FEW) else (*SHAPE[:2], 512)
+    is_kind = KINDS[kind.removeprefix(FEW)]
+    return next(config for config in candidates(Problem(m, n, k, True)) if is_kind(config))._replace(num_stages=4)
 
 
 def with_changes(folder: Path, *changes: Change | None) -> Path:

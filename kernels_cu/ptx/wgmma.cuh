@@ -1,5 +1,5 @@
-// PTX ISA, "Asynchronous Warpgroup Level Matrix Instructions". The multiplication and the wait for it, whose operand
-// lists grow with BLOCK_N, are generated (wgmma_mma.cuh); this is what surrounds them.
+// PTX ISA, "Asynchronous Warpgroup Level Matrix Instructions". The multiplication, whose operand
+// list grows with BLOCK_N, is generated (wgmma_mma.cuh); this is what surrounds it.
 #pragma once
 #include "ptx/address.cuh"
 
@@ -8,6 +8,13 @@ namespace ptx {
 __device__ __forceinline__ void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 
 __device__ __forceinline__ void wgmma_commit_group() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+
+// Waits for all multiplications but the newest PENDING. The compiler takes an asynchronous result as ready when the
+// instruction is issued, and would use it before the wait: but not before the scales, of which each use has one.
+template <int PENDING>
+__device__ __forceinline__ void wgmma_wait_group(float& sfa_top, float& sfa_bottom) {
+    asm volatile("wgmma.wait_group.sync.aligned %2;" : "+f"(sfa_top), "+f"(sfa_bottom) : "n"(PENDING) : "memory");
+}
 
 // Start address of a tile as a matrix descriptor holds it, in units of 16 bytes.
 __device__ __forceinline__ uint32_t wgmma_address(const void* tile) { return (shared_address(tile) & 0x3ffff) >> 4; }

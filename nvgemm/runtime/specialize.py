@@ -88,7 +88,7 @@ def _literal(value: int) -> str:
 
 @lru_cache(maxsize=64)
 def wgmma_header(wgmma_n: int) -> str:
-    """The wrappers that name every accumulator: `wgmma.mma_async` m64n`wgmma_n`k32, E4M3 into FP32, and the wait."""
+    """The wrapper that names every accumulator: `wgmma.mma_async` m64n`wgmma_n`k32, E4M3 into FP32."""
     count = wgmma_n // 2
     operands = ",\n          ".join(_chunks([f'"+f"(d[{i}])' for i in range(count)], 8))
     descriptors = ",\n          ".join(f'"l"(wgmma_descriptor({x} + {2 * i}))' for i in range(4) for x in "ab")
@@ -110,16 +110,6 @@ __device__ __forceinline__ void wgmma_k128(float (&d)[{count}], uint32_t a, uint
         "}}"
         : {operands}
         : {descriptors});
-}}
-
-// Waits for all multiplications but the newest PENDING. It names the accumulators, because the compiler takes an
-// asynchronous result as ready when the instruction is issued, and would use it before the wait.
-template <int PENDING>
-__device__ __forceinline__ void wgmma_wait_group(float (&d)[{count}]) {{
-    asm volatile("wgmma.wait_group.sync.aligned %{count};"
-        : {operands}
-        : "n"(PENDING)
-        : "memory");
 }}
 
 }}  // namespace ptx

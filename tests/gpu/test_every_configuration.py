@@ -9,7 +9,7 @@ from products import build_all
 from nvgemm.choice.completion import orders
 from nvgemm.choice.config import GemmConfig
 from nvgemm.choice.heuristic import candidates
-from nvgemm.choice.problem import Problem
+from nvgemm.choice.problem import Overlap, Problem
 
 pytestmark = pytest.mark.gpu
 
@@ -66,6 +66,15 @@ def test_bits(kind, num_sms):
 def test_clusters_that_divide_k(m, num_sms):
     """With few SMs a cluster has several tiles, and the sums of the one are in the place of the last one's."""
     launch_all([job(config, m, num_sms=num_sms) for config in divided()], timeout=60)
+
+
+@pytest.mark.parametrize("overlap", [Overlap.OVERLAPPED, Overlap.STATIC_WEIGHTS])
+def test_launches_that_begin_early(overlap):
+    """All kinds of clusters: a CTA's first copies may come before the peer has announced them."""
+    whole = [config._replace(overlap=overlap) for config in spread() if config.block_n == 112]
+    parts = [config._replace(overlap=overlap) for config in divided()[::5]]
+    build_all([*whole, *parts])
+    launch_all([job(config, SHAPE[0]) for config in whole] + [job(config, NARROW[0]) for config in parts], timeout=60)
 
 
 @pytest.mark.parametrize("m", [1, 65, 128])

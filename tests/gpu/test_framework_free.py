@@ -27,6 +27,8 @@ from nvgemm import reference
 qa, qb = reference.per_token_cast_to_fp8(x_host), reference.per_block_cast_to_fp8(w_host)
 ref, sums = reference.gemm(*qa, *qb), reference.absolute_gemm(*qa, *qb)
 nvgemm.testing.assert_close(d.astype(np.float32), ref, sums, blocks=56)
+early = nvgemm.fp8_gemm_nt(a, b, pdl=True, weights_static=True).to_numpy()
+assert (early.view(np.uint16) == d.view(np.uint16)).all()
 assert not {"cupy", "torch"} & {name for name, module in sys.modules.items() if module is not None}
 plan = nvgemm.plan(a, b)
 print(plan.cubin_path)

@@ -25,8 +25,8 @@ LATE = 2000  # µs: longer than the host takes from one launch to the next
 SHAPES = [
     (16, 576, 7168),  # a cluster divides K
     (64, 24576, 1536),  # consumers divide K, and a CTA has several tiles
-    (256, 4096, 7168),  # clusters share B
-    (2048, 24576, 256),  # clusters share A, a CTA has several tiles, and a tile fewer k-blocks than there are stages
+    (256, 4096, 7168),  # one consumer, two multiplications under way
+    (2048, 24576, 256),  # a CTA has several tiles, and a tile fewer k-blocks than there are stages
     (300, 520, 1040),
     (1, 8, 16),
 ]

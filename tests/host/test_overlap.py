@@ -53,8 +53,9 @@ def test_no_bool_is_refused(value):
 PROBLEMS = [
     Problem(16, 576, 7168, True),  # a cluster that divides K
     Problem(64, 24576, 1536, True),  # consumers that do
-    Problem(256, 4096, 7168, True),  # a cluster that shares B
-    Problem(2048, 7168, 16384, True),  # one that shares A
+    Problem(256, 4096, 7168, True),  # two multiplications under way
+    Problem(2048, 7168, 16384, True),  # a cluster that shares B
+    Problem(3072, 2304, 7168, True),  # one that shares A
     Problem(300, 520, 400, True, Grouping.BATCHED, 5),
     Problem(4096, 4096, 2048, True, Grouping.MASKED, 6, expected_m=20),
     Problem(8192, 4096, 2048, True, Grouping.CONTIGUOUS, 4, 128),

@@ -116,13 +116,13 @@ PRODUCT = """
 extern "C" __global__ void __launch_bounds__(128, 1) bad(float* x) {
     extern __shared__ uint8_t tile[];
     const uint32_t operand = ptx::wgmma_address(tile);
-    float d[32];
+    float d[32], scale = x[0];
     ptx::wgmma_fence();
     ptx::wgmma_k128(d, operand, operand);
     BETWEEN
     ptx::wgmma_commit_group();
-    ptx::wgmma_wait_group<0>(d);
-    for (int i = 0; i < 32; ++i) x[i * 128 + threadIdx.x] = d[i];
+    ptx::wgmma_wait_group<0>(scale, scale);
+    for (int i = 0; i < 32; ++i) x[i * 128 + threadIdx.x] = scale * d[i];
 }"""
 
 
