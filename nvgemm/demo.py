@@ -123,10 +123,11 @@ def _facts_of(cubin: Cubin) -> Facts:
 
 
 def _excerpt(cubin: Cubin) -> list[str]:
+    from nvgemm.runtime.build import applied_policy
     from nvgemm.sass.report import terminal
     from nvgemm.sass.report.facts import facts
 
-    return terminal.show(facts(cubin.raw, cubin.image, cubin.meta["policy"])).splitlines()[:EXCERPT]
+    return terminal.show(facts(cubin.raw, cubin.image, applied_policy(cubin.meta))).splitlines()[:EXCERPT]
 
 
 def _emulate(x: np.ndarray[Any, Any], w: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

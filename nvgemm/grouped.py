@@ -246,11 +246,7 @@ def _expected(expected_m: int | None) -> int | None:
 
 
 def _launch(
-    grouped: Grouped,
-    given: Sequence[Any],
-    stream: Any,
-    num_sms: int | None,
-    zero_padding: bool = False,
+    grouped: Grouped, given: Sequence[Any], stream: Any, num_sms: int | None, zero_padding: bool = False
 ) -> Any:
     """The straight line of `nvgemm.gemm`; `given` are both pairs, D, and the layout of the groups, if any."""
     num_sms = sm_limit.limit if num_sms is None else sm_limit.check(num_sms)

@@ -33,24 +33,21 @@ class Pair(NamedTuple):
 
 def source(options: argparse.Namespace) -> Pair:
     """What a subcommand was given: a shape to build, the folder of a cache entry, or a file."""
+    from nvgemm.runtime.build import applied_policy
+    from nvgemm.sass.policy import apply
+
     if options.path is None:
         cubin = built(options)
         sizes = " ".join(map(str, options.dense or options.grouped))
-        policy = "asis" if cubin.meta["refusal"] else cubin.meta["policy"]
-        return Pair(cubin.raw, cubin.image, policy, f"{'dense' if options.dense else 'grouped'} {sizes}")
+        title = f"{'dense' if options.dense else 'grouped'} {sizes}"
+        return Pair(cubin.raw, cubin.image, applied_policy(cubin.meta), title)
     if options.path.is_dir() and options.policy is None:
         meta = json.loads((options.path / "meta.json").read_bytes())
         raw, patched = ((options.path / name).read_bytes() for name in ("kernel.raw.cubin", "kernel.cubin"))
-        return Pair(raw, patched, "asis" if meta["refusal"] else meta["policy"], options.path.name)
+        return Pair(raw, patched, applied_policy(meta), options.path.name)
     file = options.path / "kernel.raw.cubin" if options.path.is_dir() else options.path
     raw, policy = file.read_bytes(), options.policy or FILE_POLICY
-    return Pair(raw, _applied(raw, policy), policy, str(options.path))
-
-
-def _applied(raw: bytes, policy: str) -> bytes:
-    from nvgemm.sass.policy import apply
-
-    return apply(raw, policy)
+    return Pair(raw, apply(raw, policy), policy, str(options.path))
 
 
 def show(options: argparse.Namespace) -> None:

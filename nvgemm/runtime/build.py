@@ -74,6 +74,11 @@ def build(kernel: str, constants: Mapping[str, int], policy: str = "asis") -> Cu
     return _cubin(source, entry, is_new)
 
 
+def applied_policy(meta: Mapping[str, Any]) -> str:
+    """Policy of the image of an entry, by its `meta`: ``asis`` where the one that was asked for is refused."""
+    return "asis" if meta["refusal"] else meta["policy"]
+
+
 def _preferred_compiler() -> str | None:
     """Whose entry is looked for; None, anybody's, where this process cannot or may not compile."""
     if settings.compile == "never":

@@ -1,12 +1,12 @@
 """Real sm_90a cubins for the SASS tests, from `sass_kernel.cu`, and nvdisasm to check against."""
 
-import shutil
 import subprocess
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+
+from nvgemm.sass.report import disassembler
 
 SOURCE = Path(__file__).with_name("sass_kernel.cu")
 BLOCK_N = (64, 112, 128)
@@ -56,10 +56,7 @@ def _wgmma(block_n: int) -> str:
 
 def disassemble(image: bytes, folder: Path, *options: str) -> str:
     """Text of `nvdisasm`; the test is skipped where that program is not installed."""
-    package = find_spec("nvidia")
-    roots = package.submodule_search_locations if package else None
-    wheels = [str(path) for root in roots or () for path in Path(root).glob("*/bin")]
-    program = shutil.which("nvdisasm") or shutil.which("nvdisasm", path=":".join(wheels))
+    program = disassembler.find()
     if program is None:
         pytest.skip("nvdisasm is not installed (pip install nvidia-cuda-nvdisasm)")
     file = folder / "kernel.cubin"

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from command_line import output
 
 import nvgemm
 from nvgemm import cli, commands, settings
@@ -16,21 +17,7 @@ from nvgemm.runtime import driver
 ROOT = Path(__file__).resolve().parents[2]
 SHAPE = ["--dense", "256", "512", "512"]
 
-
-@pytest.fixture(scope="module")
-def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(tmp_path_factory.mktemp("cache"))
-
-
-@pytest.fixture(autouse=True)
-def _cache(shared_cache: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settings, "cache_dir", shared_cache)
-    monkeypatch.setattr(settings, "sass", "s2e2")
-
-
-def output(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    assert cli.main(arguments) == 0
-    return capsys.readouterr().out
+pytestmark = pytest.mark.usefixtures("shared_cache")
 
 
 def test_info_names_every_setting(capsys: pytest.CaptureFixture[str], shared_cache: str) -> None:

@@ -6,10 +6,12 @@ import json
 
 import numpy as np
 import pytest
+from sass_handmade import EXIT, WARPGROUP, cubin, promotion
 
 from nvgemm import demo, settings
 from nvgemm.bench.layer import Product, activations, per_tensor_product, token_errors, weights
 from nvgemm.bench.suites import DENSE
+from nvgemm.runtime.build import Cubin
 
 
 def test_activations_have_the_promised_outliers(rng) -> None:
@@ -53,6 +55,12 @@ def test_traffic_and_work_of_a_product() -> None:
 
 def test_suite_has_no_shape_twice() -> None:
     assert len(set(DENSE)) == len(DENSE) == 71
+
+
+def test_a_kernel_whose_policy_was_refused_is_shown_as_it_runs() -> None:
+    raw = cubin({"k": [WARPGROUP, *promotion(8), EXIT]})
+    refused = Cubin(raw, raw, "k", None, {"policy": "e2", "refusal": "rule 6: …"}, {})
+    assert demo._excerpt(refused)[0] == "policy asis"
 
 
 def test_without_a_gpu_it_builds_patches_and_computes(cache_dir, monkeypatch) -> None:

@@ -7,9 +7,10 @@ import random
 from pathlib import Path
 
 import pytest
+from command_line import output
 from sass_compile import nvrtc_cubin, promotion_cubin
 
-from nvgemm import cli, sass_commands, settings
+from nvgemm import cli, sass_commands
 from nvgemm.sass import policy
 from nvgemm.sass.report import disassembler
 
@@ -17,26 +18,12 @@ SHAPE = ("--dense", "256", "512", "512")
 GROUPED = ("--grouped", "masked", "4", "64", "512", "512", "--expected-m", "20")
 OF_ONE_SOURCE = ("show", "stats", "policies", "verify")
 
-
-@pytest.fixture(scope="module")
-def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(tmp_path_factory.mktemp("cache"))
-
-
-@pytest.fixture(autouse=True)
-def _cache(shared_cache: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settings, "cache_dir", shared_cache)
-    monkeypatch.setattr(settings, "sass", "s2e2")
+pytestmark = pytest.mark.usefixtures("shared_cache")
 
 
 @pytest.fixture
 def entry(capsys: pytest.CaptureFixture[str]) -> str:
     return output(capsys, "compile", *SHAPE).strip()
-
-
-def output(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    assert cli.main(arguments) == 0
-    return capsys.readouterr().out
 
 
 def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:

@@ -95,6 +95,13 @@ def test_a_patch_differs_in_control_words_alone() -> None:
     assert facts["only_a"] == facts["only_b"] == []
 
 
+def test_operands_that_one_side_lacks_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    hints = iter((None, "nvdisasm refuses B"))
+    monkeypatch.setattr(difference, "operands", lambda image: ({}, next(hints)))
+    raw = cubin({"k": WORDS})
+    assert difference.as_text(difference.difference(raw, raw)).endswith("\n\nnvdisasm refuses B")
+
+
 def test_moved_code_is_no_difference() -> None:
     a = cubin({"k": WORDS})
     b = cubin({"k": [WARPGROUP, other(0x213), *WORDS[1:4], *WORDS[5:]]})

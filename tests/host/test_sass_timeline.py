@@ -9,7 +9,7 @@ from nvgemm.sass.report.timeline import timeline
 
 def strip(words: list[Word]) -> str:
     program = [Instruction(*word, index) for index, word in enumerate(words)]
-    return "".join(CELLS[cell] for cell in timeline(program).cells)
+    return "".join(CELLS[cell] for cell in timeline(program))
 
 
 def easy(count: int, **fields: int) -> list[Word]:

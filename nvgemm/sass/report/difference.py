@@ -33,12 +33,12 @@ def difference(a: bytes, b: bytes) -> dict[str, Any]:
         Where `a` or `b` is no cubin for sm_90.
     """
     kernels_a, kernels_b = functions(a), functions(b)
-    (texts_a, hint), (texts_b, _) = operands(a), operands(b)
+    (texts_a, hint_a), (texts_b, hint_b) = operands(a), operands(b)
     pairs = list(_pairs(kernels_a, kernels_b))
     return {
         "only_a": [kernel.name for kernel in kernels_a if all(kernel is not first for first, _ in pairs)],
         "only_b": [kernel.name for kernel in kernels_b if all(kernel is not second for _, second in pairs)],
-        "hint": hint,
+        "hint": hint_a or hint_b,
         "functions": [_compared(_Code(a, first, texts_a), _Code(b, second, texts_b)) for first, second in pairs],
     }
 

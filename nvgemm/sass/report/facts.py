@@ -36,7 +36,7 @@ def facts(raw: bytes, patched: bytes, policy: str) -> dict[str, Any]:
         or None) and ``functions``. A function has ``name``, ``registers``, ``offset`` and ``size`` (bytes),
         ``instructions`` (count), ``ffmas``, ``changed``, ``before`` and ``after`` (counts of its FFMAs as in
         `statistics.control_counts`), and ``runs``. A run has ``ffmas``, ``same_as`` (number of an earlier run with the
-        same control words, counted from 1, or None), ``timeline`` (cells of `timeline.Timeline`, ``before`` and
+        same control words, counted from 1, or None), ``timeline`` (of `timeline.timeline`, ``before`` and
         ``after``) and ``lines``: ``offset`` in the code, ``position`` (None for what is no FFMA of the run),
         ``before``, ``after``, ``reuse`` (slots kept afterwards, a bit each), ``changed``, ``why``, ``text``.
 
@@ -85,7 +85,7 @@ def _runs(
         pattern = tuple((line["position"], line["before"], line["after"]) for line in lines)
         earlier = seen.setdefault(pattern, number)
         place = slice(run.start, run.stop)
-        times = {"before": list(timeline(before[place]).cells), "after": list(timeline(after[place]).cells)}
+        times = {"before": timeline(before[place]), "after": timeline(after[place])}
         same_as = earlier if earlier != number else None
         found.append({"ffmas": len(run), "same_as": same_as, "timeline": times, "lines": lines})
     return found

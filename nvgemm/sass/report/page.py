@@ -9,6 +9,7 @@ from string import Template
 from typing import Any
 
 from nvgemm.sass.report.paint import pieces
+from nvgemm.sass.report.statistics import side_by_side
 from nvgemm.sass.report.terminal import summary
 from nvgemm.sass.report.timeline import FREE
 
@@ -37,11 +38,7 @@ def _kernel(kernel: Mapping[str, Any]) -> str:
 
 
 def _counts(kernel: Mapping[str, Any]) -> str:
-    before, after = kernel["before"], kernel["after"]
-    rows = [("FFMAs", kernel["ffmas"], kernel["ffmas"])]
-    rows += [(name, before[key], after[key]) for name, key in (("yields", "yields"), ("reuse flags", "reuse"))]
-    stalls = sorted({*before["stalls"], *after["stalls"]}, key=int)
-    rows += [(f"stall {stall}", before["stalls"].get(stall, 0), after["stalls"].get(stall, 0)) for stall in stalls]
+    rows = [("FFMAs", kernel["ffmas"], kernel["ffmas"]), *side_by_side(kernel["before"], kernel["after"])]
     cells = "".join(f"<tr><th>{name}</th><td>{old}</td><td>{new}</td></tr>" for name, old, new in rows)
     return f"<table class=counts><tr><th></th><th>raw</th><th>patched</th></tr>{cells}</table>"
 

@@ -9,7 +9,7 @@ from typing import Any
 from nvgemm.sass.control import Instruction, instructions
 from nvgemm.sass.cubin import Function, functions
 from nvgemm.sass.opcodes import NAMES
-from nvgemm.sass.report.terminal import table
+from nvgemm.sass.report.table import table
 from nvgemm.sass.runs import TENSOR_CORE, runs
 
 _LOCAL = {0x183: "loads", 0x187: "stores"}  # LDL, STL: spilled registers, and arrays that are indexed at run time
@@ -68,6 +68,13 @@ def control_counts(program: Sequence[Instruction]) -> dict[str, Any]:
     }
 
 
+def side_by_side(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[str, int, int]]:
+    """Rows of two `control_counts`: what is counted, before, after; each stall that either side has is a row."""
+    rows = [("yields", before["yields"], after["yields"]), ("reuse flags", before["reuse"], after["reuse"])]
+    stalls = sorted({*before["stalls"], *after["stalls"]}, key=int)
+    return rows + [(f"stall {n}", before["stalls"].get(n, 0), after["stalls"].get(n, 0)) for n in stalls]
+
+
 def as_text(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> str:
     """Both sides of a patch as tables, one a kernel."""
     return "\n\n".join(_table(old, new) for old, new in zip(before, after, strict=True))
@@ -76,9 +83,8 @@ def as_text(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, An
 def _table(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     rows: list[tuple[str, Any, Any]] = [(name.replace("_", " "), old[name], new[name]) for name in _PLAIN]
     for part, title in (("ffma", "of FFMAs"), ("all", "of all")):
-        rows += [(f"{name} {title}", old[part][name], new[part][name]) for name in ("yields", "reuse")]
-        stalls = sorted({*old[part]["stalls"], *new[part]["stalls"]}, key=int)
-        rows += [(f"stall {n} {title}", *(side[part]["stalls"].get(n, 0) for side in (old, new))) for n in stalls]
+        counts = side_by_side(old[part], new[part])
+        rows += [(f"{name.removesuffix(' flags')} {title}", before, after) for name, before, after in counts]
     runs = ", ".join(f"{count} × {length}" for length, count in Counter(old["runs"]).items()) or "none"
     opcodes = ", ".join(f"{name} {count}" for name, count in list(old["opcodes"].items())[:_SHOWN])
     lines = table(("", "raw", "patched"), rows)

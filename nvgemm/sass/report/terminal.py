@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nvgemm.sass.report.paint import FACTOR, PREDICATE, REGISTER, RESULT, SCALE, UNIFORM, pieces
+from nvgemm.sass.report.statistics import side_by_side
 from nvgemm.sass.report.timeline import FREE, ISSUE, OTHER, PORT
 
 _RESET, _BOLD, _DIM, _UNDERLINE = "\x1b[0m", "\x1b[1m", "\x1b[2m", "\x1b[4m"
@@ -88,21 +89,9 @@ def _timelines(cells: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 def _counts(kernel: Mapping[str, Any]) -> str:
-    before, after = kernel["before"], kernel["after"]
-    stalls = sorted({*before["stalls"], *after["stalls"]}, key=int)
     rows: list[tuple[str, Any, Any]] = [
         ("FFMAs", kernel["ffmas"], kernel["ffmas"]),
-        ("yields", before["yields"], after["yields"]),
-        ("reuse flags", before["reuse"], after["reuse"]),
-        *((f"stall {stall}", before["stalls"].get(stall, 0), after["stalls"].get(stall, 0)) for stall in stalls),
+        *side_by_side(kernel["before"], kernel["after"]),
         ("changed words", "", kernel["changed"]),
     ]
     return "\n".join(f"   {name:13} {old:>7} {new:>7}" for name, old, new in [("", "raw", "patched"), *rows])
-
-
-def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Rows under headings, the first column to the left and the others to the right."""
-    texts = [tuple(map(str, row)) for row in (headings, *rows)]
-    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
-    align = [str.ljust] + [str.rjust] * (len(widths) - 1)
-    return "\n".join("  ".join(map(lambda a, cell, width: a(cell, width), align, row, widths)) for row in texts)

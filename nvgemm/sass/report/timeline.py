@@ -12,7 +12,6 @@ Latencies of memory, scoreboards and other warps are left out.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from nvgemm.sass.control import RZ, Instruction
 
@@ -22,25 +21,15 @@ _READ_WINDOW = 3  # cycles
 ISSUE, OTHER, FREE, PORT = "issue", "other", "free", "port"
 
 
-class Timeline(NamedTuple):
-    """What each cycle of one warp's run is.
+def timeline(program: Sequence[Instruction]) -> list[str]:
+    """Cycles of `program`, the instructions from the first FFMA of a run to the last, for one warp alone.
 
-    Attributes
-    ----------
-    cells : tuple of str
-        ``issue`` (an FFMA issues), ``other`` (an instruction between them), ``free`` (another warp may issue),
-        ``port`` (the next FFMA waits for a read port; nobody issues).
+    Returns
+    -------
+    list of str
+        What each cycle is: ``issue`` (an FFMA issues), ``other`` (an instruction between them), ``free`` (another warp
+        may issue), ``port`` (the next FFMA waits for a read port; nobody issues).
     """
-
-    cells: tuple[str, ...]
-
-    def count(self, kind: str) -> int:
-        """Cycles of that kind."""
-        return self.cells.count(kind)
-
-
-def timeline(program: Sequence[Instruction]) -> Timeline:
-    """Cycles of `program`, the instructions from the first FFMA of a run to the last, for one warp alone."""
     cells: list[str] = []
     ports = _Ports()
     for instruction in program:
@@ -53,7 +42,7 @@ def timeline(program: Sequence[Instruction]) -> Timeline:
         cells += [FREE] * (max(control.stall, given_away) - 1)
     while cells and cells[-1] == FREE:  # what follows the run is not known
         cells.pop()
-    return Timeline(tuple(cells))
+    return cells
 
 
 class _Ports:
