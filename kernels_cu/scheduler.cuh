@@ -61,16 +61,13 @@ struct Scheduler {
         return true;
     }
 
-    // A tile that would reach beyond the edge begins so much earlier, and some of D is computed twice, to the same bits:
-    // copies of what lies beyond an edge hold all SMs up (docs/performance.md). TMA wants its first scale at 16 bytes.
+    // A tile that would reach beyond the last row begins so much earlier, and some of D is computed twice, to the same bits:
+    // copies of what lies below A hold all SMs up (docs/performance.md). TMA wants its first scale at 16 bytes.
     __device__ __forceinline__ void begin_inside(Tile& tile) const {
-        constexpr uint32_t LAST_COLUMN = SHAPE_N > BLOCK_N ? ceil_div(SHAPE_N - BLOCK_N, SFB_COLUMNS) * SFB_COLUMNS : 0;
         const uint32_t last_row = rows > BLOCK_M ? ceil_div(rows - BLOCK_M, 4) * 4 : 0;
-        if (tile.row > last_row) {
-            tile.row = last_row;
-            tile.valid_rows = tile.valid_rows > 0 ? rows - last_row : 0;
-        }
-        tile.column = min_of(tile.column, LAST_COLUMN);
+        if (tile.row <= last_row) return;
+        tile.row = last_row;
+        tile.valid_rows = tile.valid_rows > 0 ? rows - last_row : 0;
     }
 
     __device__ __forceinline__ bool next_of_segments(Tile& tile) {

@@ -103,15 +103,12 @@ def _columns(blocks: Blocks) -> int:
 
 
 def _begins_inside(problem: Problem, blocks: Blocks) -> bool:
-    """Whether the last tiles would reach beyond the edges of D, and may compute some of it twice instead.
+    """Whether the last tiles down would reach beyond D, and may compute some of it twice instead.
 
-    Not where K is split among four: the place of a tile in the ring, or of a row in the tile, would tell the order of
-    the sums. That of two makes no difference.
+    Not where K is split among four: the place of the tile in the ring, or of a row in the tile, would tell the order of
+    the sums. That of two makes no difference. Beyond the last column few tiles read at once, which costs nothing.
     """
-    height, width = blocks.block_m * blocks.cluster_m, blocks.block_n * blocks.cluster_n
-    reaches_beyond = (problem.m > blocks.block_m and problem.m % height != 0) or (
-        problem.n > blocks.block_n and problem.n % width != 0
-    )
+    reaches_beyond = problem.m > blocks.block_m and problem.m % (blocks.block_m * blocks.cluster_m) != 0
     is_same_anywhere = problem.grouping is Grouping.DENSE and max(blocks.k_split, blocks.cluster_k) <= 2
     return reaches_beyond and is_same_anywhere
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
@@ -106,12 +105,10 @@ class Launch:
         config, rows = self.config, self.m
         if not config.begins_inside:
             return tile
-        columns = math.gcd(config.block_n, 128)
-        last_column = max(ceil_div(config.shape_n - config.block_n, columns) * columns, 0)
         last_row = max(ceil_div(rows - config.block_m, 4) * 4, 0)
         if tile.row > last_row:
             tile = tile._replace(row=last_row, valid_rows=rows - last_row if tile.valid_rows > 0 else 0)
-        return tile._replace(column=min(tile.column, last_column))
+        return tile
 
     def lead(self, first_row: int) -> int:
         return first_row % 4 if self.config.grouping is Grouping.OFFSETS else 0
