@@ -13,7 +13,7 @@ from nvgemm.bench.shapes import DenseShape
 from nvgemm.bench.suites import DENSE
 from nvgemm.bench.sweep import Sweep
 from nvgemm.choice import checks, tables
-from nvgemm.choice.completion import blocks_in, rasters
+from nvgemm.choice.completion import blocks_in, rasters, refinements
 from nvgemm.choice.problem import Problem
 from nvgemm.commands import as_json
 from nvgemm.runtime import driver
@@ -72,8 +72,9 @@ def _fastest(shape: DenseShape, count: int, rounds: int) -> dict[str, Any]:
     sweep = Sweep(*shape)
     finalists = list(sweep.times(sweep.likely(count), FIRST_ROUNDS))[:FINALISTS]
     times = sweep.times(dict.fromkeys([*finalists, sweep.picked]), rounds)
-    in_each_raster = rasters(sweep.problem, next(iter(times)))
-    config, best = next(iter(sweep.times(in_each_raster, rounds).items()))
+    in_best_raster = next(iter(sweep.times(rasters(sweep.problem, next(iter(times))), rounds)))
+    refined = sweep.times(refinements(sweep.problem, sweep.model, in_best_raster), rounds)
+    config, best = next(iter(refined.items()))
     blocks = blocks_in(config)._asdict()
     return {**shape._asdict(), **blocks, "us": round(best.us, 2), "before_us": round(times[sweep.picked].us, 2)}
 

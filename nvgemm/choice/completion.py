@@ -21,7 +21,7 @@ def complete(problem: Problem, device: Model, blocks: Blocks) -> GemmConfig | No
     strips, stages = _strips_and_stages(problem, blocks)
     if stages < 2:
         return None
-    block_m, block_n, num_consumers, k_split, cluster_m, cluster_n, k_unroll, cluster_k, in_flight, raster_m = blocks
+    block_m, block_n, num_consumers, k_split, cluster_m, cluster_n, k_unroll, cluster_k, in_flight, raster_m, _ = blocks
     if in_flight is None:  # a measured unroll without it was of one
         in_flight = 2 if k_unroll is None and _two_pay(problem, blocks) else 1
     return GemmConfig(
@@ -68,13 +68,26 @@ def rasters(problem: Problem, config: GemmConfig) -> list[GemmConfig]:
     return [config, *(config._replace(raster_m=raster) for raster in others)]
 
 
+def refinements(problem: Problem, device: Model, config: GemmConfig) -> list[GemmConfig]:
+    """`config` first, and with a longer round of its loop, and with stages in place of every second strip of D."""
+    blocks = blocks_in(config)
+    longer = 2 * config.k_unroll if config.in_flight == 1 and config.k_unroll <= 2 else config.k_unroll
+    others = [
+        blocks._replace(k_unroll=k_unroll, num_d_strips=strips)
+        for strips in sorted({config.num_d_strips, 1}, reverse=True)
+        for k_unroll in sorted({config.k_unroll, longer})
+    ]
+    refined = [complete(problem, device, other) for other in others]
+    return list(dict.fromkeys([config, *filter(None, refined)]))
+
+
 def _strips_and_stages(problem: Problem, blocks: Blocks) -> tuple[int, int]:
     """Strips of D for each warp, and as many stages as fit beside them: a stage is worth more than a strip."""
     block_m, block_n, num_consumers, k_split = blocks[:4]
     fit = partial(
         _stages_that_fit, block_m, block_n, num_consumers, k_split, problem.grouping, problem.groups, blocks.cluster_k
     )
-    strips = 1 if block_m == 256 else min(2, ceil_div(block_n, 64))
+    strips = blocks.num_d_strips or (1 if block_m == 256 else min(2, ceil_div(block_n, 64)))
     if block_n == 256 and fit(strips) < fit(1):
         strips = 1
     return strips, fit(strips)

@@ -21,6 +21,7 @@ def is_legal(blocks: Blocks) -> bool:
         and blocks.k_unroll in (None, 1, 2, 4, 8)
         and blocks.in_flight in (None, 1, 2)
         and blocks.raster_m in (None, *RASTERS)
+        and blocks.num_d_strips in (None, 1, 2)
         and blocks.block_n in range(8, 257, 8)
         and registers_allow(*blocks[:4])
         and (blocks.in_flight != 2 or two_fit(*blocks[:4]))

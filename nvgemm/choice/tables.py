@@ -40,6 +40,7 @@ class Blocks(NamedTuple):
     cluster_k: int = 1
     in_flight: int | None = None
     raster_m: int | None = None
+    num_d_strips: int | None = None
 
 
 class Table(NamedTuple):

@@ -6,8 +6,9 @@ import pytest
 from launch_configurations import job, launch_all
 from products import build_all
 
-from nvgemm.choice.completion import orders
+from nvgemm.choice.completion import orders, refinements
 from nvgemm.choice.config import GemmConfig
+from nvgemm.choice.cost import H100
 from nvgemm.choice.heuristic import candidates
 from nvgemm.choice.problem import Overlap, Problem
 
@@ -26,7 +27,9 @@ def spread() -> list[GemmConfig]:
     chosen = [config for config in legal if config.block_n in BLOCKS_N]
     of_two = [config for config in legal if config.block_n in NARROWED and config.cluster_m == 1]
     of_two = [config._replace(block_n=config.block_n - 8, k_unroll=1, in_flight=1) for config in of_two]
-    return [order for config in chosen + of_two for order in orders(Problem(*SHAPE, True), config)]
+    ordered = [order for config in chosen + of_two for order in orders(Problem(*SHAPE, True), config)]
+    refined = [other for config in ordered[::4] for other in refinements(Problem(*SHAPE, True), H100, config)]
+    return list(dict.fromkeys(ordered + refined))
 
 
 def fewest_stages() -> list[GemmConfig]:

@@ -13,8 +13,8 @@ import pytest
 from nvgemm.bench.suites import DENSE
 from nvgemm.bench.sweep import WIDTHS
 from nvgemm.choice import heuristic, tables
-from nvgemm.choice.completion import blocks_in, orders
-from nvgemm.choice.cost import Model, predict
+from nvgemm.choice.completion import blocks_in, orders, rasters, refinements
+from nvgemm.choice.cost import H100, Model, predict
 from nvgemm.choice.heuristic import candidates, measured_config, select_config
 from nvgemm.choice.problem import Problem
 
@@ -48,8 +48,11 @@ def test_every_measured_choice_is_a_legal_configuration():
     for sizes in dense:
         problem = Problem(*sizes, True)
         assert measured_config(problem) == select_config(problem)
-        searched = [order for config in candidates(problem, blocks_n=WIDTHS) for order in orders(problem, config)]
-        assert select_config(problem) in searched
+        chosen = select_config(problem)
+        tiles = [c for c in candidates(problem, blocks_n=WIDTHS) if blocks_in(c)[:6] == blocks_in(chosen)[:6]]
+        in_orders = [order for config in tiles for order in orders(problem, config)]
+        in_rasters = [raster for config in in_orders for raster in rasters(problem, config)]
+        assert chosen in [other for config in in_rasters for other in refinements(problem, H100, config)]
 
 
 def test_a_few_rows_are_not_measured_with_many():

@@ -91,6 +91,7 @@ def test_a_file_that_is_no_table_is_ignored_with_a_warning(tmp_path, content):
         {"cluster_m": 2, "cluster_n": 2},
         {"k_unroll": 3},
         {"raster_m": 3},
+        {"num_d_strips": 3},
     ],
 )
 def test_blocks_that_no_kernel_is_built_for_are_not_taken(tmp_path, change):

@@ -12,7 +12,9 @@ import pytest
 from nvgemm import cli, settings, tune
 from nvgemm.bench.cold import Times
 from nvgemm.choice import tables
-from nvgemm.choice.heuristic import candidates, select_config
+from nvgemm.choice.completion import blocks_in, complete
+from nvgemm.choice.cost import H100
+from nvgemm.choice.heuristic import candidates, measured_config, select_config
 from nvgemm.choice.problem import Problem
 from nvgemm.runtime import device_model
 from nvgemm.runtime.driver import Device
@@ -28,7 +30,7 @@ class Sweep:
 
     def __init__(self, m: int, n: int, k: int) -> None:
         self.made.append((m, n, k))
-        self.problem = Problem(m, n, k, True)
+        self.problem, self.model = Problem(m, n, k, True), H100
         self.picked = select_config(self.problem)
 
     def likely(self, count):
@@ -176,6 +178,20 @@ def test_the_raster_that_was_measured_is_kept(tmp_path, monkeypatch):
     assert cli.main(["tune", "--shape", "4096", "7168", "2048", "--candidates", "1", "--rounds", "1"]) == 0
     (blocks,) = tables.table(str(tmp_path / "tuned.json")).blocks.values()
     assert blocks.raster_m == 8
+
+
+def test_the_strips_that_were_measured_are_kept(tmp_path, monkeypatch):
+    class Stored(Sweep):
+        def times(self, configs, rounds):
+            taken = super().times(configs, rounds)
+            return dict(sorted(taken.items(), key=lambda item: (-item[0].block_n, item[0].num_d_strips)))
+
+    monkeypatch.setattr(tune, "Sweep", Stored)
+    assert cli.main(["tune", "--shape", "512", "4096", "7168", "--candidates", "1", "--rounds", "1"]) == 0
+    problem = Problem(512, 4096, 7168, True)
+    found = measured_config(problem, H100._replace(tables=(str(tmp_path / "tuned.json"),)))
+    assert found.num_d_strips == 1
+    assert found.num_stages > complete(problem, H100, blocks_in(found)._replace(num_d_strips=2)).num_stages
 
 
 def test_the_unroll_that_was_measured_is_kept(tmp_path):
