@@ -134,6 +134,7 @@ def _add_tune(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--candidates", type=_count, default=32, metavar="COUNT", help=candidates_help)
     parser.add_argument("--rounds", type=_count, default=30, help="launches of each of the fastest (default: 30)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="the table (default: tuned.json in the cache folder)")
+    parser.add_argument("--sass", action="store_true", help="also search policies of the control bits, each product's")
     parser.add_argument("--again", action="store_true", help="also products that the table has")
 
 

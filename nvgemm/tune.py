@@ -6,9 +6,13 @@ import argparse
 import json
 import re
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from nvgemm.bench import policies
 from nvgemm.bench.shapes import DenseShape
 from nvgemm.bench.suites import DENSE
 from nvgemm.bench.sweep import Sweep
@@ -29,16 +33,18 @@ def run(options: argparse.Namespace) -> None:
     if not shapes:
         raise ValueError("tune: name products by --shape M N K, --shapes FILE or --suite")
     path = _path(options)
-    tuned = list(_told(tune(shapes, path, options.candidates, options.rounds, options.again), len(shapes)))
+    products = tune(shapes, path, options.candidates, options.rounds, options.again, options.sass)
+    tuned = list(_told(products, len(shapes)))
     print(as_json(tuned) if options.json else path)
 
 
 def tune(
-    shapes: Sequence[DenseShape], path: Path, count: int, rounds: int, again: bool = False
+    shapes: Sequence[DenseShape], path: Path, count: int, rounds: int, again: bool = False, sass: bool = False
 ) -> Iterator[dict[str, Any]]:
     """Measure each product in its `count` likeliest configurations; yields it when the table at `path` has it.
 
-    One that the table has already is passed over, unless `again`: so what was interrupted can be taken up.
+    With `sass`, then in the fastest of these under many policies of the control bits. What the table has already is
+    passed over, unless `again`: so what was interrupted can be taken up.
 
     Raises
     ------
@@ -50,13 +56,36 @@ def tune(
     for shape in shapes:
         checks.sizes(*shape)
     device = _device()
-    for shape in shapes:
-        key, products = _key(shape), _started(path, device)
-        if again or key not in products:
-            fastest = _fastest(shape, count, rounds)
-            products = {**_started(path, device), key: fastest}  # another process may have added some meanwhile
-            tables.write(path, device, products.values())
-        yield products[key]
+    with _fresh_process() if sass else nullcontext() as fresh:
+        for shape in shapes:
+            product = _started(path, device).get(_key(shape))
+            if again or product is None:
+                product = _kept(path, device, _fastest(shape, count, rounds))
+            if fresh is not None and (again or "policy" not in product):
+                product = _kept(path, device, {**product, **_policy(shape, product, rounds, fresh)})
+            yield product
+
+
+def _kept(path: Path, device: dict[str, Any], product: dict[str, Any]) -> dict[str, Any]:
+    """`product`, once the table has it beside what another process may have added meanwhile."""
+    products = {**_started(path, device), tables.key_of(product): product}
+    tables.write(path, device, products.values())
+    return product
+
+
+def _fresh_process() -> AbstractContextManager[ProcessPoolExecutor]:
+    """One in which nothing of this one is loaded."""
+    return ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+
+
+def _policy(shape: DenseShape, product: dict[str, Any], rounds: int, fresh: ProcessPoolExecutor) -> dict[str, Any]:
+    """The policy that is faster than the compiler's bits here and in another process, or ``asis``; with its ratios."""
+    blocks = tables.blocks_of(product)
+    policy, ratios = policies.search(shape, blocks, rounds)
+    if policy != policies.ASIS:
+        ratios = fresh.submit(policies.confirm, shape, blocks, policy, rounds).result()
+        policy = policy if ratios.wins else policies.ASIS
+    return {"policy": policy, **{f"policy_{name}": round(ratio, 4) for name, ratio in ratios._asdict().items()}}
 
 
 def _largest(shapes: Sequence[DenseShape]) -> list[DenseShape]:
@@ -140,6 +169,6 @@ def _line(product: dict[str, Any]) -> str:
     times = [
         f"{product[field]:.2f} µs{when}" for field, when in (("us", ""), ("before_us", " before")) if field in product
     ]
-    return (
-        f"{name:<20} {blocks.block_m}×{blocks.block_n}, {blocks.num_consumers} consumers, {cluster}: {', '.join(times)}"
-    )
+    tiles = f"{blocks.block_m}×{blocks.block_n}, {blocks.num_consumers} consumers"
+    policy = f", policy {product['policy']}" if "policy" in product else ""
+    return f"{name:<20} {tiles}, {cluster}: {', '.join(times)}{policy}"

@@ -1,7 +1,7 @@
 """Measured blocks: tables that `nvgemm tune` writes, those shipped in ``nvgemm/tuned`` and a user's own.
 
 A table is JSON: ``device`` (`DEVICE`), and ``products``, each with M, N and K, ``grouping`` and ``groups`` unless it is
-dense, and `Blocks`. ``us``, the time measured, is for people.
+dense, `Blocks`, and, where one was searched, the ``policy`` of the control bits. The times measured are for people.
 """
 
 from __future__ import annotations
@@ -48,14 +48,26 @@ class Table(NamedTuple):
 
     device: Mapping[str, Any]
     blocks: Mapping[Key, Blocks]
+    policies: Mapping[Key, str]  # of the control bits, for products where they were searched
 
 
 def lookup(problem: Problem, paths: Iterable[str], num_sms: int) -> Blocks | None:
     """The blocks for `problem` in the first of these tables that has it and was measured on as many SMs, or None."""
     wanted = key(problem)
+    deciding = _deciding(wanted, paths, num_sms)
+    return deciding and deciding.blocks[wanted]
+
+
+def policy(problem: Problem, paths: Iterable[str], num_sms: int) -> str | None:
+    """The policy of the control bits that was measured with the blocks of `lookup`, or None."""
+    wanted = key(problem)
+    deciding = _deciding(wanted, paths, num_sms)
+    return deciding and deciding.policies.get(wanted)
+
+
+def _deciding(wanted: Key, paths: Iterable[str], num_sms: int) -> Table | None:
     tables = (read(path) for path in paths)
-    found = (table.blocks.get(wanted) for table in tables if table and table.device["num_sms"] == num_sms)
-    return next((blocks for blocks in found if blocks is not None), None)
+    return next((t for t in tables if t and t.device["num_sms"] == num_sms and wanted in t.blocks), None)
 
 
 def key(problem: Problem) -> Key:
@@ -105,7 +117,9 @@ def table(path: str) -> Table:
 def _table(path: str, changed: int) -> Table:
     content = json.loads(Path(path).read_bytes())
     device = {name: content["device"][name] for name in DEVICE}
-    return Table(device, {key_of(product): blocks_of(product) for product in content["products"]})
+    products = {key_of(product): product for product in content["products"]}
+    policies = {key: str(product["policy"]) for key, product in products.items() if "policy" in product}
+    return Table(device, {key: blocks_of(product) for key, product in products.items()}, policies)
 
 
 def key_of(product: Mapping[str, Any]) -> Key:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ctypes import c_uint32, c_uint64, c_void_p
 from functools import lru_cache
 
+from nvgemm.choice import tables
 from nvgemm.choice.config import BLOCK_K, GemmConfig
 from nvgemm.choice.heuristic import select_config
 from nvgemm.choice.problem import Overlap, Problem, ceil_div, k_block_stride, sfa_strides, tma_aligned_size
@@ -18,10 +19,15 @@ from nvgemm.runtime.kernel import Arguments, Kernel, Launch, load
 _STRIP = (16, 64)  # rows and columns of D that a warp stores at a time
 
 
-def resolve_policy(policy: str, config: GemmConfig) -> str:
-    """The policy that `policy` means for this kernel; ``tuned`` is what measured best for its kind on an H100."""
+def resolve_policy(policy: str, config: GemmConfig, measured: str | None = None) -> str:
+    """The policy that `policy` means for this kernel.
+
+    ``tuned`` is the one `measured` for its product, if any, else what measured best for its kind on an H100.
+    """
     if policy != "tuned":
         return policy
+    if measured is not None:
+        return measured
     if config.num_consumers == 1:  # nobody to give the issue slot to
         return "asis"
     return "s2e2" if config.block_m == 128 else "s2e4"
@@ -99,12 +105,19 @@ def _module(config: GemmConfig, policy: str, ordinal: int) -> tuple[Cubin, Kerne
     return _modules[config, policy, ordinal]
 
 
+def _choose(problem: Problem, policy: str, device: driver.Device) -> tuple[GemmConfig, str]:
+    """The configuration for `problem`, and what `policy` means for it."""
+    chosen_by = model(device)
+    config = select_config(problem, chosen_by)
+    return config, resolve_policy(policy, config, tables.policy(problem, chosen_by.tables, chosen_by.num_sms))
+
+
 def gemm_kernel(problem: Problem, ordinal: int, policy: str, num_sms: int | None) -> GemmKernel | None:
     """The kernel for `problem` on `num_sms` SMs, if nothing has to be built or loaded for it."""
     known = _kernels.get((problem, ordinal, policy, num_sms))
     if known is None:
         device = sm_limit.within(ordinal, num_sms)
-        if (select_config(problem, model(device)), policy, ordinal) in _modules:
+        if (*_choose(problem, policy, device), ordinal) in _modules:
             return load_gemm_kernel(problem, ordinal, policy, num_sms)
     return known
 
@@ -112,7 +125,7 @@ def gemm_kernel(problem: Problem, ordinal: int, policy: str, num_sms: int | None
 def loaded_otherwise(problem: Problem, ordinal: int, policy: str, num_sms: int | None) -> GemmKernel | None:
     """A loaded kernel that differs in where its tiles begin alone: right for `problem` too, if not as fast."""
     device = sm_limit.within(ordinal, num_sms)
-    config = select_config(problem, model(device))
+    config, policy = _choose(problem, policy, device)
     other = config._replace(begins_inside=not config.begins_inside)
     return GemmKernel(other, policy, device) if (other, policy, ordinal) in _modules else None
 
@@ -120,5 +133,5 @@ def loaded_otherwise(problem: Problem, ordinal: int, policy: str, num_sms: int |
 def load_gemm_kernel(problem: Problem, ordinal: int, policy: str, num_sms: int | None) -> GemmKernel:
     """Choose, build and load the kernel for `problem`, each only where it has not been done before."""
     device = sm_limit.within(ordinal, num_sms)
-    kernel = GemmKernel(select_config(problem, model(device)), policy, device)
+    kernel = GemmKernel(*_choose(problem, policy, device), device)
     return _kernels.setdefault((problem, ordinal, policy, num_sms), kernel)

@@ -16,7 +16,7 @@ def test_the_problem_is_that_of_the_call(layout: str, pdl: bool, monkeypatch: py
     built: list[Problem] = []
     monkeypatch.setattr(ahead, "select_config", lambda problem, device: built.append(problem))
     monkeypatch.setattr(ahead, "build_config", lambda config, policy: None)
-    ahead.build_grouped(layout, G, M if layout in FLAT else MMAX, N, K, expected_m=20, pdl=pdl)
+    ahead.build_grouped(layout, G, M if layout in FLAT else MMAX, N, K, expected_m=20, policy="asis", pdl=pdl)
     grouping = Grouping[layout.upper()]
     alignment = 128 if grouping in (Grouping.CONTIGUOUS, Grouping.PSUM) else 1
     overlap = Overlap.OVERLAPPED if pdl else Overlap.ALONE
@@ -30,5 +30,5 @@ def test_expected_rows_default_to_what_the_operands_tell(monkeypatch: pytest.Mon
     monkeypatch.setattr(ahead, "select_config", lambda problem, device: built.append(problem))
     monkeypatch.setattr(ahead, "build_config", lambda config, policy: None)
     for layout in ("masked", "offsets"):
-        ahead.build_grouped(layout, G, M, N, K)
+        ahead.build_grouped(layout, G, M, N, K, policy="asis")
     assert [problem.group_rows for problem in built] == [M, ceil_div(M, G)]

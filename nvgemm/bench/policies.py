@@ -1,0 +1,151 @@
+"""One product's kernel under many policies of the control bits: cold and sustained, and the best of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import nvgemm
+from nvgemm.bench import cold, libraries, sustained
+from nvgemm.bench.cold import Times
+from nvgemm.bench.shapes import DenseShape
+from nvgemm.choice.completion import complete
+from nvgemm.choice.problem import Problem
+from nvgemm.choice.tables import Blocks
+from nvgemm.runtime import driver
+from nvgemm.runtime.arrays import view
+from nvgemm.runtime.device_model import model
+from nvgemm.runtime.gemm_kernel import GemmKernel
+from nvgemm.runtime.kernel import load
+from nvgemm.sass.policy import apply
+from nvgemm.sass.verify import verify
+
+Launch = Callable[[], object]
+
+ASIS, AGAIN = "asis", "asis again"  # the same cubin loaded a second time: what differs between them is noise
+_PATTERNS = (
+    *(f"e{period}p{phase}" for period in (2, 3, 4, 8) for phase in (0, 1)),
+    *(f"s2e{period}p{phase}" for period in (2, 3, 4, 8) for phase in (0, period - 1)),
+    "s3e4",
+)
+_WINDOWS = ("", "-hd16", "-hd32", "-9_16", "-tl32")
+GRID = (ASIS, "none", *(pattern + window for window in _WINDOWS for pattern in _PATTERNS))
+FIRST_ROUNDS, FINALISTS = 10, 5  # all policies are timed shortly, and the fastest of them again
+SECONDS = 0.4  # of sustained load for each finalist
+
+
+class Ratios(NamedTuple):
+    """Of a policy's times to those of ``asis``, and how far the same cubin loaded twice is apart."""
+
+    cold: float
+    sustained: float
+    noise: float
+
+    @property
+    def together(self) -> float:
+        return math.sqrt(self.cold * self.sustained)
+
+    @property
+    def wins(self) -> bool:
+        """Both together are faster by more than the noise, and neither is slower by more than that."""
+        return self.together < 1 - self.noise and max(self.cold, self.sustained) <= 1 + self.noise
+
+
+class PolicySweep:
+    """One dense product on device 0 in one configuration; needs torch."""
+
+    def __init__(self, shape: DenseShape, blocks: Blocks) -> None:
+        self._torch, self._device = libraries.torch(), driver.require_hopper(0)
+        config = complete(Problem(*shape, True), model(self._device), blocks)
+        if config is None:
+            raise ValueError(f"{shape.name}: no kernel is built for {blocks}")
+        self._config, self._flush = config, cold.Flush(self._torch)
+        self._operands = [_operands(self._torch, shape) for _ in range(sustained.sets_of(shape.bytes))]
+        self._kernels = {ASIS: GemmKernel(config, ASIS, self._device)}
+        self._expected = self._results(self._launches(ASIS))
+
+    def distinct(self, names: Iterable[str]) -> list[str]:
+        """Those of `names` that give other bytes than the ones before them."""
+        raw = self._kernels[ASIS].cubin.raw
+        return list({apply(raw, name): name for name in reversed(list(names))}.values())[::-1]
+
+    def times(self, names: Iterable[str], rounds: int) -> dict[str, Times]:
+        """Times with a flushed L2, alternating."""
+        return cold.measure(self._torch, self._flush, {name: self._checked(name)[0] for name in names}, rounds)
+
+    def times_under_load(self, names: Iterable[str]) -> dict[str, Times]:
+        """Times under load, operands in turn."""
+        return sustained.measure(self._torch, {name: self._checked(name) for name in names}, SECONDS)
+
+    def _checked(self, name: str) -> list[Launch]:
+        """One launch for each set of operands.
+
+        Raises
+        ------
+        RuntimeError
+            A result differs from that of the compiler's own bits.
+        """
+        launches = self._launches(name)
+        if not all(map(self._torch.equal, self._results(launches), self._expected)):
+            raise RuntimeError(f"{name} gives another result than {ASIS}: {self._config}")
+        return launches
+
+    def _launches(self, name: str) -> list[Launch]:
+        if name not in self._kernels:
+            self._kernels[name] = self._patched(name)
+        return [_launch(self._torch, self._kernels[name], operands) for operands in self._operands]
+
+    def _patched(self, name: str) -> GemmKernel:
+        kernel = GemmKernel(self._config, ASIS, self._device)
+        raw = kernel.cubin.raw
+        image = raw if name == AGAIN else apply(raw, name)
+        verify(raw, image)
+        kernel.kernel = load(replace(kernel.cubin, image=image), self._device.ordinal, self._config.shared_bytes)
+        return kernel
+
+    def _results(self, launches: Sequence[Launch]) -> list[Any]:
+        for launch, (_, _, d) in zip(launches, self._operands, strict=True):
+            d.fill_(float("nan"))
+            launch()
+        return [d.clone() for _, _, d in self._operands]
+
+
+def _operands(torch: Any, shape: DenseShape) -> tuple[Any, Any, Any]:
+    m, n, k = shape
+    a = nvgemm.per_token_cast_to_fp8(torch.randn(m, k, device="cuda"))
+    b = nvgemm.per_block_cast_to_fp8(torch.randn(n, k, device="cuda"))
+    return a, b, torch.empty(m, n, dtype=torch.bfloat16, device="cuda")
+
+
+def _launch(torch: Any, kernel: GemmKernel, operands: tuple[Any, Any, Any]) -> Launch:
+    a, b, d = operands
+    bound = kernel.bind(*(view(x, "operand") for x in (*a, *b, d)))
+    return lambda: bound(torch.cuda.current_stream().cuda_stream)
+
+
+def search(shape: DenseShape, blocks: Blocks, rounds: int) -> tuple[str, Ratios]:
+    """The policy that wins over the compiler's own bits, and by how much; ``asis`` where none does."""
+    sweep = PolicySweep(shape, blocks)
+    first = sweep.times(sweep.distinct(GRID), FIRST_ROUNDS)
+    ratios = _beside_asis(sweep, sorted(first, key=lambda name: first[name].us)[:FINALISTS], rounds)
+    best = min(ratios, key=lambda name: ratios[name].together)
+    return (best, ratios[best]) if ratios[best].wins else (ASIS, ratios[ASIS])
+
+
+def confirm(shape: DenseShape, blocks: Blocks, policy: str, rounds: int) -> Ratios:
+    """`policy` beside ``asis`` once more; meant for another process, where modules lie elsewhere in memory."""
+    return _beside_asis(PolicySweep(shape, blocks), [policy], rounds)[policy]
+
+
+def _beside_asis(sweep: PolicySweep, names: Iterable[str], rounds: int) -> dict[str, Ratios]:
+    every = list(dict.fromkeys([ASIS, AGAIN, *names]))
+    return ratios_of(sweep.times(every, rounds), sweep.times_under_load(every))
+
+
+def ratios_of(cold_times: Mapping[str, Times], load_times: Mapping[str, Times]) -> dict[str, Ratios]:
+    """Of the times of policies, `ASIS` and `AGAIN` among them."""
+    both = [{name: of.us / times[ASIS].us for name, of in times.items()} for times in (cold_times, load_times)]
+    noise = max(abs(ratios.pop(AGAIN) - 1) for ratios in both)
+    return {name: Ratios(ratio, both[1][name], noise) for name, ratio in both[0].items()}
