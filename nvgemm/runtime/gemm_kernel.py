@@ -22,15 +22,18 @@ _STRIP = (16, 64)  # rows and columns of D that a warp stores at a time
 def resolve_policy(policy: str, config: GemmConfig, measured: str | None = None) -> str:
     """The policy that `policy` means for this kernel.
 
-    ``tuned`` is the one `measured` for its product, if any, else what measured best for its kind on an H100.
+    ``tuned`` is the one `measured` for its product, if any, else what measured best for its kind on an H100. Products
+    are measured with tiles that divide their rows.
     """
     if policy != "tuned":
         return policy
-    if measured is not None:
+    if measured is not None and not config.begins_inside:
         return measured
     if config.num_consumers == 1:  # nobody to give the issue slot to
         return "asis"
-    return "s2e2" if config.block_m == 128 else "s2e4"
+    if config.block_m != 128:
+        return "s2e4"
+    return "s3e4" if config.begins_inside and config.block_n > 128 else "s2e2"
 
 
 def build_config(config: GemmConfig, policy: str) -> Cubin:
@@ -107,9 +110,13 @@ def _module(config: GemmConfig, policy: str, ordinal: int) -> tuple[Cubin, Kerne
 
 def _choose(problem: Problem, policy: str, device: driver.Device) -> tuple[GemmConfig, str]:
     """The configuration for `problem`, and what `policy` means for it."""
+    config = select_config(problem, model(device))
+    return config, _meant(policy, problem, config, device)
+
+
+def _meant(policy: str, problem: Problem, config: GemmConfig, device: driver.Device) -> str:
     chosen_by = model(device)
-    config = select_config(problem, chosen_by)
-    return config, resolve_policy(policy, config, tables.policy(problem, chosen_by.tables, chosen_by.num_sms))
+    return resolve_policy(policy, config, tables.policy(problem, chosen_by.tables, chosen_by.num_sms))
 
 
 def gemm_kernel(problem: Problem, ordinal: int, policy: str, num_sms: int | None) -> GemmKernel | None:
@@ -125,8 +132,9 @@ def gemm_kernel(problem: Problem, ordinal: int, policy: str, num_sms: int | None
 def loaded_otherwise(problem: Problem, ordinal: int, policy: str, num_sms: int | None) -> GemmKernel | None:
     """A loaded kernel that differs in where its tiles begin alone: right for `problem` too, if not as fast."""
     device = sm_limit.within(ordinal, num_sms)
-    config, policy = _choose(problem, policy, device)
+    config = select_config(problem, model(device))
     other = config._replace(begins_inside=not config.begins_inside)
+    policy = _meant(policy, problem, other, device)
     return GemmKernel(other, policy, device) if (other, policy, ordinal) in _modules else None
 
 

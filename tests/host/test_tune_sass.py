@@ -157,4 +157,5 @@ def test_a_table_without_the_policy_leaves_it_to_the_kind_of_kernel():
     config = tune.Sweep(*map(int, SHAPE)).picked
     assert resolve_policy("tuned", config, "hd16") == "hd16"
     assert resolve_policy("tuned", config) in ("s2e2", "s2e4", "asis")
+    assert resolve_policy("tuned", config._replace(begins_inside=True), "hd16") != "hd16"
     assert resolve_policy("none", config, "hd16") == "none"
