@@ -29,7 +29,6 @@ _PATTERNS = ("e2", "e2p1", "e3", "e4", "s2e2", "s2e2p1", "s2e3", "s2e4", "s2e4p3
 _WINDOWS = ("", "-hd32", "-9_16")
 GRID = (ASIS, "none", "hd16", "tl32", *(pattern + window for window in _WINDOWS for pattern in _PATTERNS))
 FIRST_ROUNDS, FINALISTS = 10, 3  # all policies are timed shortly, and the fastest of them again
-SECONDS = 0.25  # of sustained load for each finalist
 
 
 class Ratios(NamedTuple):
@@ -71,9 +70,9 @@ class PolicySweep:
         """Times with a flushed L2, alternating."""
         return cold.measure(self._torch, self._flush, {name: self._checked(name)[0] for name in names}, rounds)
 
-    def times_under_load(self, names: Iterable[str]) -> dict[str, Times]:
-        """Times under load, operands in turn."""
-        return sustained.measure(self._torch, {name: self._checked(name) for name in names}, SECONDS)
+    def times_under_load(self, names: Iterable[str], rounds: int) -> dict[str, Times]:
+        """Times under load, alternating, operands in turn."""
+        return sustained.beside(self._torch, {name: self._checked(name) for name in names}, rounds)
 
     def _checked(self, name: str) -> list[Launch]:
         """One launch for each set of operands.
@@ -137,7 +136,7 @@ def confirm(shape: DenseShape, blocks: Blocks, policy: str, rounds: int) -> Rati
 
 def _beside_asis(sweep: PolicySweep, names: Iterable[str], rounds: int) -> dict[str, Ratios]:
     every = list(dict.fromkeys([ASIS, AGAIN, *names]))
-    return ratios_of(sweep.times(every, rounds), sweep.times_under_load(every))
+    return ratios_of(sweep.times(every, rounds), sweep.times_under_load(every, rounds))
 
 
 def ratios_of(cold_times: Mapping[str, Times], load_times: Mapping[str, Times]) -> dict[str, Ratios]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +20,8 @@ SHORTEST_CHUNK = CHUNK / 10  # a chunk is sized by the first launches, which may
 FEWEST = 3  # chunks that count, in a turn however short
 SETTLING = 0.4  # share of a turn until clock and power have settled, which is not counted
 TURNS = 2  # of every contender, one after the other
+SLICE = 0.004  # seconds of a contender that alternates with others: the card's power is steered in tens of milliseconds
+HEATING = 0.4  # seconds before these count
 
 Launch = Callable[[], object]
 
@@ -50,6 +53,28 @@ def measure(torch: Any, runs: Mapping[str, Sequence[Launch]], seconds: float = 1
     return {name: _times(turns) for name, turns in taken.items()}
 
 
+def beside(torch: Any, runs: Mapping[str, Sequence[Launch]], rounds: int) -> dict[str, Times]:
+    """Times of contenders that alternate every few milliseconds, in random order: so one clock and heat serves all.
+
+    Parameters
+    ----------
+    runs : mapping
+        As in `measure`.
+    """
+    graphs = {name: _graph(torch, launches) for name, launches in runs.items()}
+    replays = {name: max(1, round(SLICE / _alone(torch, graph))) for name, graph in graphs.items()}
+    until = time.perf_counter() + HEATING
+    while time.perf_counter() < until:
+        for name, graph in graphs.items():
+            _seconds(torch, graph, replays[name])
+    samples: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name in random.sample(list(runs), len(runs)):
+            taken = _seconds(torch, graphs[name], replays[name])
+            samples[name].append(taken * 1e6 / (replays[name] * len(runs[name])))
+    return {name: Times.of(of, []) for name, of in samples.items()}
+
+
 def _times(turns: Sequence[tuple[list[float], list[float], float | None]]) -> Times:
     watts = [turn[2] for turn in turns if turn[2] is not None]
     mean = statistics.fmean(watts) if watts else None
@@ -71,8 +96,7 @@ def _graph(torch: Any, launches: Sequence[Launch]) -> Any:
 
 def _turn(torch: Any, graph: Any, calls: int, seconds: float) -> tuple[list[float], list[float], float | None]:
     """µs a call and MHz of each chunk once the card has settled, and the mean power over these."""
-    alone = min(_seconds(torch, graph, 1) for _ in range(3))  # a host that is held up makes one look long
-    replays = max(1, round(CHUNK / alone))
+    replays = max(1, round(CHUNK / _alone(torch, graph)))
     probe, samples = ClockProbe(torch, probes_of(seconds)), list[float]()
     start = time.perf_counter()
     energy: tuple[float, float] | None = None
@@ -87,6 +111,10 @@ def _turn(torch: Any, graph: Any, calls: int, seconds: float) -> tuple[list[floa
     if energy and (end := _energy()):
         watts = (end[1] - energy[1]) / (end[0] - energy[0])
     return samples, probe.megahertz()[-len(samples) :], watts
+
+
+def _alone(torch: Any, graph: Any) -> float:
+    return min(_seconds(torch, graph, 1) for _ in range(3))  # a host that is held up makes one look long
 
 
 def _seconds(torch: Any, graph: Any, replays: int) -> float:

@@ -185,3 +185,23 @@ def test_a_first_call_is_timed_in_a_process_that_has_no_nvgemm(tmp_path, monkeyp
     assert str(Path(first_call.__file__).parent) not in child["path"]  # `import table` would find ours
     expected = {"NVGEMM_CACHE_DIR": folder, "NVGEMM_BUNDLE_DIR": "", "NVGEMM_COMPILE": "auto"}
     assert expected.items() <= child["settings"].items()
+
+
+def test_contenders_alternate_under_one_load(monkeypatch):
+    """A clock that falls all the while is no contender's alone."""
+    now, turns = [0.0], []
+
+    def replay(torch, graph, replays):
+        speed = 1 / (1 + now[0])
+        turns.append(graph)
+        took = replays * {"fast": 1e-4, "slow": 2e-4}[graph] / speed
+        now[0] += took
+        return took
+
+    monkeypatch.setattr(sustained, "_graph", lambda torch, launches: launches[0])
+    monkeypatch.setattr(sustained, "_seconds", replay)
+    monkeypatch.setattr(sustained.time, "perf_counter", lambda: now[0])
+    times = sustained.beside(object(), {"a": ["fast"] * 2, "b": ["slow"] * 2, "a again": ["fast"] * 2}, rounds=40)
+    assert times["a"].us / times["a again"].us == pytest.approx(1, abs=0.03)
+    assert times["b"].us / times["a"].us == pytest.approx(2, rel=0.03)
+    assert len(turns) >= 3 * 40 + 9

@@ -43,8 +43,8 @@ class PolicySweep:
     def times(self, names, rounds):
         return {name: Times(100 * self.gains.get(name, 1.02), 0.0) for name in names}
 
-    def times_under_load(self, names):
-        return self.times(names, 0)
+    def times_under_load(self, names, rounds):
+        return self.times(names, rounds)
 
 
 class SameProcess:
