@@ -53,8 +53,8 @@ struct Epilogue {
     __device__ __forceinline__ void store(const float (&final)[ACCUMULATORS], uint32_t row, uint32_t column,
                                           uint32_t valid_rows) {
         if (valid_rows == 0) return;
-        // A tensor map clips at the tensor's edge, not at a group's: where not all 16 rows belong to the tile, each is copied.
-        const bool is_whole = valid_rows == 0xffff;
+        // A tensor map clips at the tensor's edge, not at a group's: there, where not all 16 rows are the tile's, each is copied.
+        const bool is_whole = GROUPING == DENSE || valid_rows == 0xffff;
 #pragma unroll
         for (uint32_t i = 0; i < NUM_STRIPS; ++i) {
             // The last strip ends with the tile: where 64 does not divide WGMMA_N it stores some columns again.
@@ -62,12 +62,13 @@ struct Epilogue {
             ptx::cp_async_bulk_wait_group_read<NUM_D_STRIPS - 1>();
             __syncwarp();
             stage_strip(strips[slot], final, first / 8, lane, STRIP_N < 64 || is_whole ? 7 : 0);
-            send(strips[slot], row, column + first, valid_rows);
+            send(strips[slot], row, column + first, valid_rows, is_whole);
             slot = slot + 1 == NUM_D_STRIPS ? 0 : slot + 1;
         }
     }
 
-    __device__ __forceinline__ void send(const uint8_t* strip, uint32_t row, uint32_t column, uint32_t valid_rows) {
+    __device__ __forceinline__ void send(const uint8_t* strip, uint32_t row, uint32_t column, uint32_t valid_rows,
+                                         bool is_whole) {
         if constexpr (STRIP_N < 64) {
             __syncwarp();
             copy_strip(strip, d, d_stride, row, column, valid_rows, lane);
@@ -75,7 +76,7 @@ struct Epilogue {
         }
         ptx::fence_proxy_async();
         __syncwarp();
-        if (valid_rows == 0xffff) {
+        if (is_whole) {
             if (lane == 0) ptx::cp_async_bulk_tensor_2d_store(map, strip, column, row);
         } else if ((valid_rows >> lane & 1) != 0 && column < SHAPE_N) {
             ptx::cp_async_bulk_store(d + (row + lane) * d_stride + column, strip + lane * 128,
