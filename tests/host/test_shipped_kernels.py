@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ import pytest
 from nvgemm import settings
 from nvgemm.bench.shapes import GroupedShape
 from nvgemm.bench.suites import DENSE, SUITES
+from nvgemm.choice import tables
 from nvgemm.choice.config import GemmConfig
 from nvgemm.choice.heuristic import select_config
 from nvgemm.choice.problem import Grouping, Problem
@@ -19,6 +21,8 @@ from nvgemm.runtime.build import Cubin
 from nvgemm.runtime.gemm_kernel import build_config
 from nvgemm.runtime.sources import kernels_dir
 from nvgemm.runtime.specialize import Source, wgmma_header
+from nvgemm.sass.policy import apply
+from nvgemm.sass.verify import verify
 
 
 def grouped(grouping: Grouping, shape: GroupedShape) -> Problem:
@@ -83,6 +87,20 @@ def test_kernels_of_two_row_groups_are_patched(shipped):
         assert (cubin.meta["changed_words"] > 0) == (cubin.image != cubin.raw), config
         if config.num_consumers // config.k_split == 2:
             assert cubin.meta["changed_words"] > 0, config
+
+
+@pytest.mark.slow
+def test_policies_of_the_table_are_legal_for_this_compiler(shipped):
+    """They were measured on the kernels of another, perhaps."""
+    measured = 0
+    for problem in (Problem(*shape, True) for shape in DENSE):
+        policy = tables.policy(problem, [tables.H100], 132)
+        if policy is not None:
+            raw = shipped[select_config(problem)].raw
+            changed, *_ = dataclasses.astuple(verify(raw, apply(raw, policy), policy))
+            assert (changed > 0) == (policy != "asis"), (problem, policy)
+            measured += 1
+    assert measured > 40
 
 
 ALWAYS = ("types.cuh", "ptx/address.cuh", "ptx/wgmma.cuh")  # the generated header needs them
