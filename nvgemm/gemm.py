@@ -9,12 +9,13 @@ from nvgemm import settings
 from nvgemm.choice import checks
 from nvgemm.choice.pointers import NAMES
 from nvgemm.product import Check, Prepared, admit, dense, prepare
-from nvgemm.remembered import Known, remember
+from nvgemm.remembered import Known, Objects, remember
 from nvgemm.runtime import overlap, sm_limit, streams
 from nvgemm.runtime.arrays import fingerprint, views
 
-# Calls whose operands passed every check before, by their fingerprints.
+# Calls whose operands passed every check before, by the fingerprints of these, and by themselves.
 _known: dict[tuple[object, ...], Known] = {}
+_objects = Objects()
 
 
 def fp8_gemm_nt(
@@ -78,19 +79,23 @@ def fp8_gemm_nt(
     how = overlap.of(pdl, weights_static)
     if recipe is not checks.RECIPE_1D2D:
         recipe = checks.recipe_of(recipe)
-    fields = fingerprint(a, b, d)
-    if fields is None and d is not None:
-        fields = views(checks.operands(a, b, d), NAMES)
-    seen = (fields, recipe, settings.sass, num_sms, how)
-    known = _known.get(seen)
-    if known is not None:
-        launch, current = known
-        made = launch(current() if stream is None else streams.handle(stream))
-        return made if d is None else d
-    prepared, result = _launch(checks.operands(a, b, d), dense(recipe, how), stream, num_sms)
-    if fields is not None:
-        remember(_known, seen, prepared, d)
-    return result
+    said = (recipe, settings.sass, num_sms, how)
+    known = _objects.find(a, b, d, said)
+    if known is None:
+        fields = fingerprint(a, b, d)
+        is_cupy = fields is not None
+        if fields is None and d is not None:
+            fields = views(checks.operands(a, b, d), NAMES)
+        known = _known.get((fields, said))
+        if known is None:
+            prepared, result = _launch(checks.operands(a, b, d), dense(recipe, how), stream, num_sms)
+            if fields is not None:
+                remember(_known, (fields, said), prepared, d)
+            return result
+        if is_cupy:
+            _objects.keep(a, b, d, said, known)
+    made = known.launch(known.current() if stream is None else streams.handle(stream))
+    return made if d is None else d
 
 
 def _launch(objects: Sequence[Any], check: Check, stream: Any, num_sms: int | None) -> tuple[Prepared, Any]:

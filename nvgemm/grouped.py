@@ -257,8 +257,7 @@ def _launch(
     seen = (fields, *views(layout, names[5:]), grouped, zero_padding, settings.sass, num_sms)
     known = _known.get(seen)
     if known is not None:
-        launch, current = known
-        made = launch(current() if stream is None else streams.handle(stream))
+        made = known.launch(known.current() if stream is None else streams.handle(stream))
         return made if d is None else d
     objects = (*checks.operands(a, b, d), *layout)
     problem, operands, handle, result = admit(objects, grouped.check, stream, num_sms, names)

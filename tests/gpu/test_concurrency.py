@@ -13,6 +13,7 @@ from products import Guarded, build_all, configs, exact, same_bits, write
 
 import nvgemm
 from nvgemm import gemm
+from nvgemm.remembered import Objects
 from nvgemm.runtime import driver, gemm_kernel, scratch
 
 pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("ignore::nvgemm.errors.PerformanceWarning")]
@@ -87,6 +88,7 @@ def test_threads_load_one_kernel_at_once(rng, monkeypatch):
     monkeypatch.setattr(gemm_kernel, "_kernels", {})
     monkeypatch.setattr(gemm_kernel, "_modules", {})
     monkeypatch.setattr(gemm, "_known", {})
+    monkeypatch.setattr(gemm, "_objects", Objects())
     product = exact(rng, *SHAPE)
     pairs, expected = product.pairs(), product.bits()
     start = threading.Barrier(THREADS)
@@ -149,6 +151,7 @@ def test_capture_refuses_what_is_not_loaded(stream, rng, monkeypatch):
         patch.setattr(gemm_kernel, "_kernels", {})
         patch.setattr(gemm_kernel, "_modules", {})
         patch.setattr(gemm, "_known", {})
+        patch.setattr(gemm, "_objects", Objects())
         with captured(stream), pytest.raises(RuntimeError, match=r"capturing a graph.*call once before the capture"):
             nvgemm.fp8_gemm_nt(*pairs, d.view, stream=stream)
     nvgemm.fp8_gemm_nt(*pairs, d.view, stream=stream)

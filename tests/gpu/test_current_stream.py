@@ -13,6 +13,7 @@ from products import POISON, exact, same_bits
 
 import nvgemm
 from nvgemm import gemm
+from nvgemm.remembered import Objects
 from nvgemm.runtime import driver
 
 pytestmark = pytest.mark.gpu
@@ -24,6 +25,7 @@ SHAPE = (190, 520, 1040)
 def known(monkeypatch) -> dict[Any, Any]:
     """What `fp8_gemm_nt` remembers: nothing of other tests."""
     monkeypatch.setattr(gemm, "_known", {})
+    monkeypatch.setattr(gemm, "_objects", Objects())
     return gemm._known
 
 

@@ -51,6 +51,7 @@ def kernel(monkeypatch) -> Kernel:
     monkeypatch.setattr(driver, "require_hopper", lambda ordinal: None)
     monkeypatch.setattr(product, "ready_kernel", lambda problem, device, stream, num_sms: made)
     monkeypatch.setattr(gemm, "_known", {})
+    monkeypatch.setattr(gemm, "_objects", remembered.Objects())
     return made
 
 
@@ -259,3 +260,110 @@ def test_scales_are_transposed_in_each_launch(kernel, monkeypatch):
     assert (transposed, scratch) == ([8 << 20] * 4, [(stream, 4 * M * 16) for stream in (7, 8, 9, 7)])
     assert kernel.launched == [(d.ptr, stream) for stream in (7, 8, 9, 7)]
     assert plan.workspace_bytes == 4 * M * 16
+
+
+class Arrays:
+    """CuPy arrays of one product, and how many of its calls were looked up by their fingerprints."""
+
+    def __init__(self, cupy, monkeypatch) -> None:
+        self.cupy, self.by_fields = cupy, 0
+        self.a = self.array(1, (M, K), "uint8"), self.array(2, (M, 16), "float32", (4, 4 * M))
+        self.b = self.array(3, (N, K), "uint8"), self.array(5, (5, 16), "float32")
+        self.d = self.array(6, (M, N), "uint16")
+        monkeypatch.setattr(gemm, "fingerprint", self._fingerprint)
+
+    def array(self, megabyte, shape, dtype, strides=None):
+        memory = self.cupy.cuda.UnownedMemory(megabyte << 20, 1 << 20, None, 0)
+        return self.cupy.ndarray(shape, dtype, self.cupy.cuda.MemoryPointer(memory, 0), strides)
+
+    def call(self, d="d", **said):
+        d = self.d if isinstance(d, str) else d
+        assert gemm.fp8_gemm_nt(self.a, self.b, d, stream=7, **said) is d
+        return self.by_fields
+
+    def _fingerprint(self, *pairs):
+        self.by_fields += 1
+        return arrays.fingerprint(*pairs)
+
+
+@pytest.fixture
+def cupy_arrays(kernel, monkeypatch) -> Arrays:
+    return Arrays(pytest.importorskip("cupy"), monkeypatch)
+
+
+def test_a_third_call_with_the_same_arrays_reads_nothing_of_them(kernel, cupy_arrays):
+    assert [cupy_arrays.call() for _ in range(6)] == [1, 2, 3, 3, 3, 3]
+    assert (len(kernel.bound), kernel.launched) == (1, [(6 << 20, 7)] * 6)
+
+
+def test_what_else_is_said_makes_it_another_call(kernel, cupy_arrays, monkeypatch):
+    monkeypatch.setattr(sm_limit, "within", lambda ordinal, num_sms: None)
+    for said in ({}, {"num_sms": 8}, {"pdl": True}, {"pdl": True, "weights_static": True}):
+        before = cupy_arrays.by_fields
+        assert [cupy_arrays.call(**said) - before for _ in range(5)] == [1, 2, 3, 3, 3]
+    assert len(kernel.bound) == 4
+
+
+@pytest.mark.parametrize("place", ["a", "a scales", "b", "b scales", "d"])
+def test_calls_of_an_array_that_dies_are_forgotten(cupy_arrays, place):
+    for _ in range(4):
+        cupy_arrays.call()
+    assert len(gemm._objects._living) == 1
+    if place == "d":
+        cupy_arrays.d = cupy_arrays.array(9, (M, N), "uint16")
+    else:
+        pair = list(getattr(cupy_arrays, place[0]))
+        old = pair["scales" in place]
+        pair["scales" in place] = cupy_arrays.array(9, old.shape, old.dtype, old.strides)
+        del old
+        setattr(cupy_arrays, place[0], pair)
+    assert not gemm._objects._living
+
+
+def test_an_array_in_the_place_of_another_is_not_taken_for_it(kernel, cupy_arrays):
+    """CPython gives a new object the address of one that has just died."""
+    for _ in range(4):
+        cupy_arrays.call()
+    for megabyte in range(10, 40):
+        cupy_arrays.d = None
+        cupy_arrays.d = cupy_arrays.array(megabyte, (M, N), "uint16")
+        cupy_arrays.call()
+        assert kernel.launched[-1] == (megabyte << 20, 7)
+
+
+def test_an_array_whose_shape_was_set_is_read_again(kernel, cupy_arrays):
+    for _ in range(4):
+        cupy_arrays.call()
+    cupy_arrays.d.shape = (N, M)
+    with pytest.raises(ValueError, match=r"d: expected shape \(64, 576\)"):
+        cupy_arrays.call()
+    cupy_arrays.d.shape = (M, N)
+    before = len(kernel.launched)
+    cupy_arrays.call()
+    assert len(kernel.launched) == before + 1
+
+
+def test_calls_with_new_arrays_are_not_kept(cupy_arrays):
+    for _ in range(9):
+        cupy_arrays.call(d=cupy_arrays.array(6, (M, N), "uint16"))
+    assert not gemm._objects._living
+
+
+def test_layers_in_turn_are_each_kept(cupy_arrays):
+    results = [cupy_arrays.array(megabyte, (M, N), "uint16") for megabyte in (6, 7, 8)]
+    for _ in range(3):
+        for d in results:
+            cupy_arrays.call(d=d)
+    before = cupy_arrays.by_fields
+    for d in results:
+        cupy_arrays.call(d=d)
+    assert cupy_arrays.by_fields == before
+
+
+def test_no_more_calls_are_kept_than_some(cupy_arrays, monkeypatch):
+    monkeypatch.setattr(remembered, "_MOST_CALLS", 2)
+    results = [cupy_arrays.array(megabyte, (M, N), "uint16") for megabyte in range(6, 12)]
+    for d in results:
+        for _ in range(3):
+            cupy_arrays.call(d=d)
+    assert len(gemm._objects._living) <= 2
