@@ -127,9 +127,13 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_tune(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--shape", nargs=3, action="append", metavar=("M", "N", "K"), help="may be given several times")
-    parser.add_argument("--shapes", type=Path, metavar="FILE", help="a file with M, N and K in each line")
-    parser.add_argument("--suite", action="store_true", help="the dense suite of nvgemm bench")
+    from nvgemm.bench.suites import TUNED_SUITES
+
+    shape_help = "M N K, or groups such as g8:4096x7168x2048; may be given several times"
+    parser.add_argument("--shape", nargs="+", action="append", metavar="SIZE", help=shape_help)
+    parser.add_argument("--shapes", type=Path, metavar="FILE", help="a file with M, N and K, or groups, in each line")
+    suite_help = f"what the shapes are of; alone: all of this suite of nvgemm bench: {', '.join(TUNED_SUITES)}"
+    parser.add_argument("--suite", nargs="?", const="dense", choices=TUNED_SUITES, metavar="NAME", help=suite_help)
     candidates_help = "of least predicted time that are timed (default: 32)"
     parser.add_argument("--candidates", type=_count, default=32, metavar="COUNT", help=candidates_help)
     parser.add_argument("--rounds", type=_count, default=30, help="launches of each of the fastest (default: 30)")

@@ -12,34 +12,31 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from nvgemm.bench import policies
-from nvgemm.bench.shapes import DenseShape
-from nvgemm.bench.suites import DENSE
+from nvgemm.bench import policies, suites
 from nvgemm.bench.sweep import Sweep
+from nvgemm.bench.workload import Workload
 from nvgemm.choice import checks, tables
 from nvgemm.choice.completion import blocks_in, rasters, refinements
-from nvgemm.choice.problem import Problem
+from nvgemm.choice.problem import Grouping, Problem
 from nvgemm.commands import as_json
 from nvgemm.runtime import driver
 from nvgemm.runtime.device_model import user_table
+from nvgemm.tune_progress import told
 
 FIRST_ROUNDS, FINALISTS = 8, 6  # all candidates are timed shortly, and the fastest of them again
 
 
 def run(options: argparse.Namespace) -> None:
     """Tune what the options name, and print where the table is."""
-    given: list[DenseShape] = [*map(_shape, options.shape or ()), *_listed(options.shapes)]
-    shapes = _largest([*given, *DENSE] if options.suite else given)
-    if not shapes:
-        raise ValueError("tune: name products by --shape M N K, --shapes FILE or --suite")
+    workloads = _largest(_named(options))
     path = _path(options)
-    products = tune(shapes, path, options.candidates, options.rounds, options.again, options.sass)
-    tuned = list(_told(products, len(shapes)))
+    products = tune(workloads, path, options.candidates, options.rounds, options.again, options.sass)
+    tuned = list(told(products, len(workloads)))
     print(as_json(tuned) if options.json else path)
 
 
 def tune(
-    shapes: Sequence[DenseShape], path: Path, count: int, rounds: int, again: bool = False, sass: bool = False
+    workloads: Sequence[Workload], path: Path, count: int, rounds: int, again: bool = False, sass: bool = False
 ) -> Iterator[dict[str, Any]]:
     """Measure each product in its `count` likeliest configurations; yields it when the table at `path` has it.
 
@@ -53,16 +50,16 @@ def tune(
     UnsupportedDeviceError, ModuleNotFoundError
         Device 0 is no Hopper GPU, or torch is absent.
     """
-    for shape in shapes:
-        checks.sizes(*shape)
+    for workload in workloads:
+        checks.sizes(workload.problem.m, workload.problem.n, workload.problem.k)
     device = _device()
     with _fresh_process() if sass else nullcontext() as fresh:
-        for shape in shapes:
-            product = _started(path, device).get(_key(shape))
+        for workload in workloads:
+            product = _started(path, device).get(tables.key(workload.problem))
             if again or product is None:
-                product = _kept(path, device, _fastest(shape, count, rounds))
+                product = _kept(path, device, _fastest(workload, count, rounds))
             if fresh is not None and (again or "policy" not in product):
-                product = _kept(path, device, {**product, **_policy(shape, product, rounds, fresh)})
+                product = _kept(path, device, {**product, **_policy(workload, product, rounds, fresh)})
             yield product
 
 
@@ -78,34 +75,39 @@ def _fresh_process() -> AbstractContextManager[ProcessPoolExecutor]:
     return ProcessPoolExecutor(1, mp_context=get_context("spawn"))
 
 
-def _policy(shape: DenseShape, product: dict[str, Any], rounds: int, fresh: ProcessPoolExecutor) -> dict[str, Any]:
+def _policy(workload: Workload, product: dict[str, Any], rounds: int, fresh: ProcessPoolExecutor) -> dict[str, Any]:
     """The policy that is faster than the compiler's bits here and in another process, or ``asis``; with its ratios."""
     blocks = tables.blocks_of(product)
-    policy, ratios = policies.search(shape, blocks, rounds)
+    policy, ratios = policies.search(workload, blocks, rounds)
     if policy != policies.ASIS:
-        ratios = fresh.submit(policies.confirm, shape, blocks, policy, rounds).result()
+        ratios = fresh.submit(policies.confirm, workload, blocks, policy, rounds).result()
         policy = policy if ratios.wins else policies.ASIS
     return {"policy": policy, **{f"policy_{name}": round(ratio, 4) for name, ratio in ratios._asdict().items()}}
 
 
-def _largest(shapes: Sequence[DenseShape]) -> list[DenseShape]:
+def _largest(workloads: Sequence[Workload]) -> list[Workload]:
     """Of those that share an entry the one with the most rows."""
-    return list({_key(shape): shape for shape in sorted(shapes)}.values())
+    ordered = sorted(workloads, key=lambda workload: workload.problem.m)
+    return list({tables.key(workload.problem): workload for workload in ordered}.values())
 
 
-def _key(shape: DenseShape) -> tables.Key:
-    return tables.key(Problem(shape.m, shape.n, shape.k, True))
-
-
-def _fastest(shape: DenseShape, count: int, rounds: int) -> dict[str, Any]:
-    sweep = Sweep(*shape)
+def _fastest(workload: Workload, count: int, rounds: int) -> dict[str, Any]:
+    sweep = Sweep(workload)
     finalists = list(sweep.times(sweep.likely(count), FIRST_ROUNDS))[:FINALISTS]
     times = sweep.times(dict.fromkeys([*finalists, sweep.picked]), rounds)
     in_best_raster = next(iter(sweep.times(rasters(sweep.problem, next(iter(times))), rounds)))
     refined = sweep.times(refinements(sweep.problem, sweep.model, in_best_raster), rounds)
     config, best = next(iter(refined.items()))
-    blocks = blocks_in(config)._asdict()
-    return {**shape._asdict(), **blocks, "us": round(best.us, 2), "before_us": round(times[sweep.picked].us, 2)}
+    measured = {"us": round(best.us, 2), "before_us": round(times[sweep.picked].us, 2)}
+    return {**_sizes(sweep.problem), **blocks_in(config)._asdict(), **measured}
+
+
+def _sizes(problem: Problem) -> dict[str, Any]:
+    """What a table tells products by."""
+    sizes = {"m": problem.group_rows, "n": problem.n, "k": problem.k}
+    if problem.grouping is Grouping.DENSE:
+        return sizes
+    return {"grouping": problem.grouping.name.lower(), "groups": problem.groups, **sizes}
 
 
 def _device() -> dict[str, Any]:
@@ -137,38 +139,18 @@ def _path(options: argparse.Namespace) -> Path:
     return Path(path)
 
 
-def _listed(path: Path | None) -> Iterator[DenseShape]:
-    """Products of a file: M, N and K in a line, also as 64x4096x7168; what follows a # is not read."""
+def _named(options: argparse.Namespace) -> list[Workload]:
+    """The products that are named one by one, else all of the suite."""
+    suite, words = options.suite or "dense", [*(options.shape or ()), *_listed(options.shapes)]
+    if words:
+        return [Workload.parse(suite, each) for each in words]
+    if options.suite is None:
+        raise ValueError("tune: name products by --shape M N K, --shapes FILE or --suite")
+    return [Workload(suite, shape) for shape in suites.SUITES[suite].shapes]
+
+
+def _listed(path: Path | None) -> Iterator[list[str]]:
+    """Products of a file, one in a line: M, N and K, also as 64x4096x7168, or groups; what follows a # is not read."""
     for line in path.read_text(encoding="utf-8").splitlines() if path else ():
         if text := line.partition("#")[0].strip():
-            yield _shape(re.split(r"[\s,x×]+", text))
-
-
-def _shape(words: Sequence[str]) -> DenseShape:
-    return DenseShape.parse(words, "tune: expected M N K")
-
-
-def _told(products: Iterator[dict[str, Any]], count: int) -> Iterator[dict[str, Any]]:
-    """A bar and a line for each product, on stderr."""
-    try:
-        from rich.console import Console
-        from rich.progress import track
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "rich is not installed, which shows the progress: pip install 'nvgemm[tools]'"
-        ) from error
-    console = Console(stderr=True, highlight=False)
-    for product in track(products, "tuning", count, console=console, transient=True):
-        console.print(_line(product), soft_wrap=True)
-        yield product
-
-
-def _line(product: dict[str, Any]) -> str:
-    name, blocks = f"{product['m']}×{product['n']}×{product['k']}", tables.blocks_of(product)
-    cluster = f"cluster {blocks.cluster_m}×{blocks.cluster_n}×{blocks.cluster_k}"
-    times = [
-        f"{product[field]:.2f} µs{when}" for field, when in (("us", ""), ("before_us", " before")) if field in product
-    ]
-    tiles = f"{blocks.block_m}×{blocks.block_n}, {blocks.num_consumers} consumers"
-    policy = f", policy {product['policy']}" if "policy" in product else ""
-    return f"{name:<20} {tiles}, {cluster}: {', '.join(times)}{policy}"
+            yield [text] if text.startswith("g") else re.split(r"[\s,x×]+", text)

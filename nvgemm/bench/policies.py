@@ -7,12 +7,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-import nvgemm
 from nvgemm.bench import cold, libraries, sustained
 from nvgemm.bench.cold import Times
-from nvgemm.bench.shapes import DenseShape
+from nvgemm.bench.workload import Operands, Workload, operands
 from nvgemm.choice.completion import complete
-from nvgemm.choice.problem import Problem
 from nvgemm.choice.tables import Blocks
 from nvgemm.runtime import driver
 from nvgemm.runtime.arrays import view
@@ -49,15 +47,16 @@ class Ratios(NamedTuple):
 
 
 class PolicySweep:
-    """One dense product on device 0 in one configuration; needs torch."""
+    """One product on device 0 in one configuration; needs torch."""
 
-    def __init__(self, shape: DenseShape, blocks: Blocks) -> None:
+    def __init__(self, workload: Workload, blocks: Blocks) -> None:
         self._torch, self._device = libraries.torch(), driver.require_hopper(0)
-        config = complete(Problem(*shape, True), model(self._device), blocks)
+        config = complete(workload.problem, model(self._device), blocks)
         if config is None:
-            raise ValueError(f"{shape.name}: no kernel is built for {blocks}")
+            raise ValueError(f"{workload.name}: no kernel is built for {blocks}")
         self._config, self._flush = config, cold.Flush(self._torch)
-        self._operands = [_operands(self._torch, shape) for _ in range(sustained.sets_of(shape.bytes))]
+        sets = sustained.sets_of(workload.shape.bytes)
+        self._operands = [operands(self._torch, workload) for _ in range(sets)]
         self._kernels = {ASIS: GemmKernel(config, ASIS, self._device)}
         self._expected = self._results(self._launches(ASIS))
 
@@ -90,7 +89,7 @@ class PolicySweep:
     def _launches(self, name: str) -> list[Launch]:
         if name not in self._kernels:
             self._kernels[name] = self._patched(name)
-        return [_launch(self._torch, self._kernels[name], operands) for operands in self._operands]
+        return [_launch(self._torch, self._kernels[name], of) for of in self._operands]
 
     def _patched(self, name: str) -> GemmKernel:
         kernel = GemmKernel(self._config, ASIS, self._device)
@@ -101,37 +100,29 @@ class PolicySweep:
         return kernel
 
     def _results(self, launches: Sequence[Launch]) -> list[Any]:
-        for launch, (_, _, d) in zip(launches, self._operands, strict=True):
-            d.fill_(float("nan"))
+        for launch, of in zip(launches, self._operands, strict=True):
+            of.d.fill_(float("nan"))
             launch()
-        return [d.clone() for _, _, d in self._operands]
+        return [of.valid(of.d).clone() for of in self._operands]
 
 
-def _operands(torch: Any, shape: DenseShape) -> tuple[Any, Any, Any]:
-    m, n, k = shape
-    a = nvgemm.per_token_cast_to_fp8(torch.randn(m, k, device="cuda"))
-    b = nvgemm.per_block_cast_to_fp8(torch.randn(n, k, device="cuda"))
-    return a, b, torch.empty(m, n, dtype=torch.bfloat16, device="cuda")
-
-
-def _launch(torch: Any, kernel: GemmKernel, operands: tuple[Any, Any, Any]) -> Launch:
-    a, b, d = operands
-    bound = kernel.bind(*(view(x, "operand") for x in (*a, *b, d)))
+def _launch(torch: Any, kernel: GemmKernel, of: Operands) -> Launch:
+    bound = kernel.bind(*(view(x, "operand") for x in of.arrays))
     return lambda: bound(torch.cuda.current_stream().cuda_stream)
 
 
-def search(shape: DenseShape, blocks: Blocks, rounds: int) -> tuple[str, Ratios]:
+def search(workload: Workload, blocks: Blocks, rounds: int) -> tuple[str, Ratios]:
     """The policy that wins over the compiler's own bits, and by how much; ``asis`` where none does."""
-    sweep = PolicySweep(shape, blocks)
+    sweep = PolicySweep(workload, blocks)
     first = sweep.times(sweep.distinct(GRID), FIRST_ROUNDS)
     ratios = _beside_asis(sweep, sorted(first, key=lambda name: first[name].us)[:FINALISTS], rounds)
     best = min(ratios, key=lambda name: ratios[name].together)
     return (best, ratios[best]) if ratios[best].wins else (ASIS, ratios[ASIS])
 
 
-def confirm(shape: DenseShape, blocks: Blocks, policy: str, rounds: int) -> Ratios:
+def confirm(workload: Workload, blocks: Blocks, policy: str, rounds: int) -> Ratios:
     """`policy` beside ``asis`` once more; meant for another process, where modules lie elsewhere in memory."""
-    return _beside_asis(PolicySweep(shape, blocks), [policy], rounds)[policy]
+    return _beside_asis(PolicySweep(workload, blocks), [policy], rounds)[policy]
 
 
 def _beside_asis(sweep: PolicySweep, names: Iterable[str], rounds: int) -> dict[str, Ratios]:

@@ -88,6 +88,9 @@ SUITES = {
 DENSE_SUITES = ("dense", "others")
 """Suites of single products."""
 
+TUNED_SUITES = ("dense", "contiguous", "masked", "offsets")
+"""Suites whose products a table of measured blocks can have."""
+
 MODES = ("cold", "sustained")
 """L2 flushed before each launch; or seconds of load."""
 

@@ -1,4 +1,4 @@
-"""One dense product in many configurations beside each other: what the model and the tables are fitted to."""
+"""One product in many configurations beside each other: what the model and the tables are fitted to."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
+from typing import Any
 
-import nvgemm
 from nvgemm import settings
 from nvgemm.bench import libraries
 from nvgemm.bench.cold import Flush, Times, measure
+from nvgemm.bench.shapes import DenseShape
+from nvgemm.bench.workload import Workload, operands
 from nvgemm.choice.completion import orders
 from nvgemm.choice.config import GemmConfig
 from nvgemm.choice.cost import H100_CLOCK, predict
 from nvgemm.choice.heuristic import candidates, select_config
-from nvgemm.choice.problem import Problem
 from nvgemm.runtime import driver
 from nvgemm.runtime.arrays import view
 from nvgemm.runtime.device_model import model
@@ -28,14 +29,13 @@ _TOLERANCE = 5e-3  # of the norm: sums in another order, rounded to BF16
 class Sweep:
     """Operands of one product on device 0, and times of configurations on them; needs torch."""
 
-    def __init__(self, m: int, n: int, k: int) -> None:
-        self._torch = torch = libraries.torch()
-        self.problem, self.model = Problem(m, n, k, True), model(driver.require_hopper(0))
+    def __init__(self, workload: Workload) -> None:
+        self._torch = libraries.torch()
+        self.problem, self.model = workload.problem, model(driver.require_hopper(0))
         self.picked = select_config(self.problem, self.model)
-        self._a = nvgemm.per_token_cast_to_fp8(torch.randn(m, k, device="cuda"))
-        self._b = nvgemm.per_block_cast_to_fp8(torch.randn(n, k, device="cuda"))
-        self._expected = nvgemm.fp8_gemm_nt(self._a, self._b, torch.empty(m, n, dtype=torch.bfloat16, device="cuda"))
-        self._flush = Flush(torch)
+        self._operands, self._flush = operands(self._torch, workload), Flush(self._torch)
+        self._launch(self.picked)()
+        self._expected = self._result()
 
     def likely(self, count: int) -> list[GemmConfig]:
         """The `count` candidates of least predicted time and the one that is picked, each in all its orders."""
@@ -58,24 +58,31 @@ class Sweep:
         configs = list(configs)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             list(pool.map(lambda config: build_config(config, settings.sass), configs))
-        runs = {str(i): self._launch(config) for i, config in enumerate(configs)}
+        runs = {str(i): self._checked(config) for i, config in enumerate(configs)}
         times = measure(self._torch, self._flush, runs, rounds)
         return {configs[int(i)]: of for i, of in sorted(times.items(), key=lambda item: item[1].us)}
 
-    def _launch(self, config: GemmConfig) -> Callable[[], None]:
-        d = self._torch.empty_like(self._expected)
-        kernel, stream = GemmKernel(config, settings.sass, driver.device(0)), self._torch.cuda.current_stream()
-        launch = kernel.bind(*(view(x, "operand") for x in (*self._a, *self._b, d)))
-        launch(stream.cuda_stream)
-        error = float((d.float() - self._expected.float()).norm() / self._expected.float().norm())
+    def _checked(self, config: GemmConfig) -> Callable[[], None]:
+        launch = self._launch(config)
+        self._operands.d.fill_(float("nan"))
+        launch()
+        error = float((self._result() - self._expected).norm() / self._expected.norm())
         if not error <= _TOLERANCE:
             raise RuntimeError(f"{config} is wrong: it differs by {error:.1e} of the result's norm")
-        return lambda keep=d: launch(stream.cuda_stream)  # type: ignore[misc]
+        return launch
+
+    def _launch(self, config: GemmConfig) -> Callable[[], None]:
+        kernel, stream = GemmKernel(config, settings.sass, driver.device(0)), self._torch.cuda.current_stream()
+        bound = kernel.bind(*(view(x, "operand") for x in self._operands.arrays))
+        return lambda: bound(stream.cuda_stream)
+
+    def _result(self) -> Any:
+        return self._operands.valid(self._operands.d).float()
 
 
 def run(m: int, n: int, k: int, count: int = 24) -> None:
     """Print the cold times of the `count` candidates with the least predicted time, fastest first; needs torch."""
-    sweep = Sweep(m, n, k)
+    sweep = Sweep(Workload("dense", DenseShape(m, n, k)))
     for config, times in sweep.times(sweep.likely(count), rounds=30).items():
         print(_line(config, times, sweep.predict(config), config == sweep.picked))
 

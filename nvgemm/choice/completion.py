@@ -6,7 +6,7 @@ from functools import lru_cache, partial
 
 from nvgemm.choice.config import BLOCK_K, MAX_SHARED_BYTES, GemmConfig, storage_bytes
 from nvgemm.choice.cost import Model
-from nvgemm.choice.legal import RASTERS, slices, suits, two_fit
+from nvgemm.choice.legal import MAX_STRIPS, RASTERS, slices, suits, two_fit
 from nvgemm.choice.problem import Grouping, Problem, ceil_div
 from nvgemm.choice.tables import Blocks
 
@@ -69,16 +69,17 @@ def rasters(problem: Problem, config: GemmConfig) -> list[GemmConfig]:
 
 
 def refinements(problem: Problem, device: Model, config: GemmConfig) -> list[GemmConfig]:
-    """`config` first, and with a longer round of its loop, and with stages in place of every second strip of D."""
+    """`config` first, and with a longer round of its loop, and with more strips of D, or stages in place of strips."""
     blocks = blocks_in(config)
     longer = 2 * config.k_unroll if config.in_flight == 1 and config.k_unroll <= 2 else config.k_unroll
+    stored = [complete(problem, device, blocks._replace(num_d_strips=strips)) for strips in range(1, MAX_STRIPS + 1)]
     others = [
-        blocks._replace(k_unroll=k_unroll, num_d_strips=strips)
-        for strips in sorted({config.num_d_strips, 1}, reverse=True)
+        other._replace(k_unroll=k_unroll)
+        for other in filter(None, stored)
+        if other.num_stages >= config.num_stages
         for k_unroll in sorted({config.k_unroll, longer})
     ]
-    refined = [complete(problem, device, other) for other in others]
-    return list(dict.fromkeys([config, *filter(None, refined)]))
+    return list(dict.fromkeys([config, *others]))
 
 
 def _strips_and_stages(problem: Problem, blocks: Blocks) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from nvgemm.choice.tables import Blocks
 
 CONSUMERS = ((64, 1, 1), (64, 2, 2), (64, 4, 4), (128, 2, 1), (256, 2, 1))  # block_m, num_consumers, k_split
 CLUSTERS = ((1, 1, 1), (2, 1, 1), (1, 2, 1), (1, 1, 2), (1, 1, 4))  # along M, along N, and that divide K
+MAX_STRIPS = 4  # of D for each warp
 RASTERS = (1, 2, 4, 8, 16, 32)  # tiles down before one to the right
 ACCUMULATOR_REGISTERS = {1: 216, 2: 200, 4: 68}  # by consumers, with the scales of B; their threads have some more
 
@@ -21,7 +22,7 @@ def is_legal(blocks: Blocks) -> bool:
         and blocks.k_unroll in (None, 1, 2, 4, 8)
         and blocks.in_flight in (None, 1, 2)
         and blocks.raster_m in (None, *RASTERS)
-        and blocks.num_d_strips in (None, 1, 2)
+        and blocks.num_d_strips in (None, *range(1, MAX_STRIPS + 1))
         and blocks.block_n in range(8, 257, 8)
         and registers_allow(*blocks[:4])
         and (blocks.in_flight != 2 or two_fit(*blocks[:4]))

@@ -12,10 +12,11 @@ import os
 import warnings
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nvgemm.choice.problem import Grouping, Problem, align
+from nvgemm.choice.problem import Grouping, Problem, align, ceil_div
 
 SHIPPED = Path(__file__).resolve().parents[1] / "tuned"
 H100 = str(SHIPPED / "h100.json")
@@ -23,6 +24,9 @@ H100 = str(SHIPPED / "h100.json")
 DEVICE = ("name", "num_sms", "clock_khz", "memory_bandwidth")  # what a table tells of its device
 
 NO_TABLE = ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError  # what reading one may raise
+
+NEAR = 1.3  # times as many rows, or as few; the last wave matters little where tiles are `FULL_WAVES` and more
+FULL_WAVES = 6
 
 Key = tuple[str, int, int, int, int]  # grouping, groups, M as `bucket` gives it, N, K
 
@@ -52,22 +56,44 @@ class Table(NamedTuple):
 
 
 def lookup(problem: Problem, paths: Iterable[str], num_sms: int) -> Blocks | None:
-    """The blocks for `problem` in the first of these tables that has it and was measured on as many SMs, or None."""
-    wanted = key(problem)
-    deciding = _deciding(wanted, paths, num_sms)
-    return deciding and deciding.blocks[wanted]
+    """The blocks for `problem` in the first of these tables that has it and was measured on as many SMs, or None.
+
+    Where none has it, those of the nearest number of rows, if that is `NEAR` and tiles are many.
+    """
+    deciding, found = _deciding(problem, paths, num_sms)
+    return deciding and deciding.blocks[found]
 
 
 def policy(problem: Problem, paths: Iterable[str], num_sms: int) -> str | None:
     """The policy of the control bits that was measured with the blocks of `lookup`, or None."""
+    deciding, found = _deciding(problem, paths, num_sms)
+    return deciding and deciding.policies.get(found)
+
+
+def _deciding(problem: Problem, paths: Iterable[str], num_sms: int) -> tuple[Table | None, Key]:
     wanted = key(problem)
-    deciding = _deciding(wanted, paths, num_sms)
-    return deciding and deciding.policies.get(wanted)
+    tables = [table for table in map(read, paths) if table and table.device["num_sms"] == num_sms]
+    exact = next((table for table in tables if wanted in table.blocks), None)
+    if exact is not None:
+        return exact, wanted
+    near = (((table, other) for other in _near(wanted, table, num_sms)) for table in tables)
+    return next(chain.from_iterable(near), (None, wanted))
 
 
-def _deciding(wanted: Key, paths: Iterable[str], num_sms: int) -> Table | None:
-    tables = (read(path) for path in paths)
-    return next((t for t in tables if t and t.device["num_sms"] == num_sms and wanted in t.blocks), None)
+def _near(wanted: Key, table: Table, num_sms: int) -> list[Key]:
+    """Products of `table` that differ from this one in rows alone, and little, the nearest first."""
+    grouping, groups, m, n, k = wanted
+
+    def distance(other: Key) -> float:
+        return abs(math.log(other[2] / m))
+
+    def is_near(other: Key, blocks: Blocks) -> bool:
+        tiles = groups * ceil_div(m, blocks.block_m) * ceil_div(n, blocks.block_n)
+        return distance(other) <= math.log(NEAR) and tiles >= FULL_WAVES * num_sms
+
+    rest = (grouping, groups, n, k)
+    alike = [(other, blocks) for other, blocks in table.blocks.items() if (*other[:2], *other[3:]) == rest]
+    return sorted((other for other, blocks in alike if is_near(other, blocks)), key=distance)
 
 
 def key(problem: Problem) -> Key:

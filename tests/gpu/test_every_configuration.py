@@ -28,7 +28,7 @@ def spread() -> list[GemmConfig]:
     of_two = [config for config in legal if config.block_n in NARROWED and config.cluster_m == 1]
     of_two = [config._replace(block_n=config.block_n - 8, k_unroll=1, in_flight=1) for config in of_two]
     ordered = [order for config in chosen + of_two for order in orders(Problem(*SHAPE, True), config)]
-    refined = [other for config in ordered[::4] for other in refinements(Problem(*SHAPE, True), H100, config)]
+    refined = [other for config in ordered[::9] for other in refinements(Problem(*SHAPE, True), H100, config)]
     return list(dict.fromkeys(ordered + refined))
 
 

@@ -19,7 +19,8 @@ LAYERS = [  # from the ground up; a folder's name stands for all its files
     {"runtime"},
     {"product", "remembered", "gemm", "grouped", "prepared", "ahead", "explain"}
     | {"moe", "padding", "quantize", "reference", "testing"},
-    {"__init__", "__main__", "cli", "commands", "sass_commands", "info", "demo", "tune", "deep_gemm", "bench"},
+    {"__init__", "__main__", "cli", "commands", "sass_commands", "info", "demo", "tune", "deep_gemm", "bench"}
+    | {"tune_progress"},
 ]
 FRAMEWORKS = {"torch", "cupy"}
 MEET_FRAMEWORKS = ("deep_gemm", "bench")  # these mirror or measure them

@@ -91,7 +91,7 @@ def test_a_file_that_is_no_table_is_ignored_with_a_warning(tmp_path, content):
         {"cluster_m": 2, "cluster_n": 2},
         {"k_unroll": 3},
         {"raster_m": 3},
-        {"num_d_strips": 3},
+        {"num_d_strips": 5},
     ],
 )
 def test_blocks_that_no_kernel_is_built_for_are_not_taken(tmp_path, change):
@@ -146,3 +146,19 @@ def test_shipped_tables_say_what_they_were_measured_on():
     assert tables.table(tables.H100).device["num_sms"] == H100.num_sms
     groupings = {key[0] for key in tables.table(tables.H100).blocks}
     assert groupings == {grouping.name.lower() for grouping in (Grouping.DENSE, Grouping.MASKED, Grouping.OFFSETS)}
+
+
+def test_a_neighbour_decides_where_tiles_are_many(tmp_path):
+    big = PRODUCT | {"m": 8192, "n": 24576, "k": 1536, "block_m": 128, "block_n": 192, "policy": "e4"}
+    path = table(tmp_path, products=[big, big | {"m": 9216, "block_n": 176}])
+    for m, block_n in ((8192, 192), (7000, 192), (8500, 192), (8900, 176), (11_000, 176), (5000, None), (13_000, None)):
+        found = tables.lookup(Problem(m, 24576, 1536, True), [path], 132)
+        assert (found and found.block_n) == block_n, m
+    assert tables.policy(Problem(8500, 24576, 1536, True), [path], 132) == "e4"
+    assert tables.lookup(Problem(8500, 24576, 1536, True), [path], 78) is None
+
+
+def test_few_tiles_have_no_neighbour(tmp_path):
+    path = table(tmp_path, products=[PRODUCT | {"m": 512, "n": 4096, "k": 7168, "block_m": 128, "block_n": 128}])
+    assert tables.lookup(Problem(512, 4096, 7168, True), [path], 132) is not None
+    assert tables.lookup(Problem(448, 4096, 7168, True), [path], 132) is None

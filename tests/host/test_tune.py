@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
 from nvgemm import cli, settings, tune
 from nvgemm.bench.cold import Times
+from nvgemm.bench.suites import SUITES
+from nvgemm.bench.workload import Workload
 from nvgemm.choice import tables
 from nvgemm.choice.completion import blocks_in, complete
 from nvgemm.choice.cost import H100
@@ -26,11 +28,11 @@ HOPPER = Device(0, "a Hopper GPU", (9, 0), 132, 1_980_000, 50 << 20, 3_352_320_0
 class Sweep:
     """Narrow tiles are fast, and at a second look the widest of the narrow."""
 
-    made: ClassVar[list[tuple[int, int, int]]] = []
+    made: ClassVar[list[Any]] = []
 
-    def __init__(self, m: int, n: int, k: int) -> None:
-        self.made.append((m, n, k))
-        self.problem, self.model = Problem(m, n, k, True), H100
+    def __init__(self, workload: Workload) -> None:
+        self.made.append(tuple(workload.shape) if workload.suite == "dense" else workload.name)
+        self.problem, self.model = workload.problem, H100
         self.picked = select_config(self.problem)
 
     def likely(self, count):
@@ -66,10 +68,10 @@ def test_the_fastest_of_the_second_look_goes_into_the_table(tmp_path, capsys):
 def test_what_was_interrupted_is_taken_up(tmp_path, monkeypatch, capsys):
     shapes = [(64, 576, 7168), (128, 576, 7168), (256, 576, 7168)]
 
-    def interrupted(m, n, k):
-        if m == 128:
+    def interrupted(workload):
+        if workload.problem.m == 128:
             raise KeyboardInterrupt
-        return Sweep(m, n, k)
+        return Sweep(workload)
 
     arguments = ["tune", *(word for shape in shapes for word in ("--shape", *map(str, shape))), "--json"]
     monkeypatch.setattr(tune, "Sweep", interrupted)
@@ -103,7 +105,9 @@ def test_what_the_table_of_another_device_has_is_not_mixed(tmp_path, capsys):
     ("arguments", "message"),
     [
         ([], "name products by"),
-        (["--shape", "64", "576", "x"], "expected M N K, got 64 576 x"),
+        (["--shape", "64", "576", "x"], "the suite dense takes M N K, got 64 576 x"),
+        (["--shape", "g8:4096x7168x2048"], "the suite dense takes M N K, got g8:4096x7168x2048"),
+        (["--suite", "masked", "--shape", "g8:20x7168x2048"], "must state the rows of a group's place"),
         (["--shape", "64", "100", "7168"], "N % 8 == 0"),
         (["--shapes", "absent"], "No such file"),
     ],
@@ -157,11 +161,11 @@ def test_a_shipped_table_can_be_gone_on_with(tmp_path, capsys):
 def test_what_another_process_adds_meanwhile_is_kept(tmp_path, monkeypatch):
     path = tmp_path / "tuned.json"
 
-    def meanwhile(*shape):
+    def meanwhile(workload):
         if not path.exists():
             monkeypatch.setattr(tune, "Sweep", Sweep)
             assert cli.main(["tune", "--shape", "128", "2112", "7168"]) == 0
-        return Sweep(*shape)
+        return Sweep(workload)
 
     monkeypatch.setattr(tune, "Sweep", meanwhile)
     assert cli.main(["tune", "--shape", "64", "576", "7168"]) == 0
@@ -198,3 +202,25 @@ def test_the_unroll_that_was_measured_is_kept(tmp_path):
     assert cli.main(["tune", "--shape", "256", "7168", "16384", "--candidates", "1", "--rounds", "1"]) == 0
     (blocks,) = tables.table(str(tmp_path / "tuned.json")).blocks.values()
     assert blocks.k_unroll is not None
+
+
+@pytest.mark.parametrize("suite", ["contiguous", "masked", "offsets"])
+def test_a_call_with_groups_finds_what_was_measured(tmp_path, suite):
+    """The problem that is measured is the one that such a call poses."""
+    shape = SUITES[suite].shapes[0]
+    arguments = ["tune", "--suite", suite, "--shape", shape.name, "--candidates", "2", "--rounds", "1"]
+    assert cli.main(arguments) == 0
+    assert Sweep.made == [shape.name]
+    (product,) = json.loads((tmp_path / "tuned.json").read_text())["products"]
+    assert (product["grouping"], product["groups"], product["n"]) == (suite, shape.groups, shape.n)
+    problem = Workload(suite, shape).problem
+    found = measured_config(problem, H100._replace(tables=(str(tmp_path / "tuned.json"),)))
+    assert found is not None
+    assert blocks_in(found) == tables.blocks_of(product)
+
+
+def test_a_whole_suite(tmp_path):
+    """Of shapes that share an entry the one with the most rows."""
+    workloads = [Workload("offsets", shape) for shape in SUITES["offsets"].shapes]
+    assert cli.main(["tune", "--suite", "offsets", "--candidates", "1", "--rounds", "1"]) == 0
+    assert len(Sweep.made) == len({tables.key(workload.problem) for workload in workloads}) < len(workloads)

@@ -14,6 +14,7 @@ from nvgemm.ahead import build_dense
 from nvgemm.bench import policies
 from nvgemm.bench.cold import Times
 from nvgemm.bench.policies import AGAIN, ASIS, GRID, Ratios, ratios_of
+from nvgemm.bench.workload import Workload
 from nvgemm.choice import tables
 from nvgemm.choice.cost import H100
 from nvgemm.choice.problem import Problem
@@ -33,7 +34,7 @@ class PolicySweep:
     second: ClassVar[float] = 0.97
     searched: ClassVar[int] = 0
 
-    def __init__(self, shape, blocks):
+    def __init__(self, workload, blocks):
         self.gains = {ASIS: 1.0, AGAIN: 1 + NOISE, self.best: 0.97}
 
     def distinct(self, names):
@@ -56,7 +57,7 @@ class SameProcess:
     def __exit__(self, *_):
         pass
 
-    def submit(self, function, shape, blocks, name, rounds):
+    def submit(self, function, workload, blocks, name, rounds):
         assert function is policies.confirm
         self.ratios = Ratios(PolicySweep.second, PolicySweep.second, NOISE)
         return self
@@ -154,7 +155,7 @@ def test_a_call_takes_the_tables_policy(tmp_path, monkeypatch):
 
 
 def test_a_table_without_the_policy_leaves_it_to_the_kind_of_kernel():
-    config = tune.Sweep(*map(int, SHAPE)).picked
+    config = tune.Sweep(Workload.parse("dense", SHAPE)).picked
     assert resolve_policy("tuned", config, "hd16") == "hd16"
     assert resolve_policy("tuned", config) in ("s2e2", "s2e4", "asis")
     assert resolve_policy("tuned", config._replace(begins_inside=True), "hd16") != "hd16"
