@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from nvgemm import settings
 from nvgemm.choice import alignment as alignments
-from nvgemm.choice import checks, grouped_checks, rules, tables
+from nvgemm.choice import checks, grouped_checks, rules
 from nvgemm.choice.grouped_checks import Grouped
 from nvgemm.choice.heuristic import select_config
 from nvgemm.choice.problem import Grouping, Problem
 from nvgemm.runtime import overlap
 from nvgemm.runtime.build import Cubin
 from nvgemm.runtime.device_model import model_here
-from nvgemm.runtime.gemm_kernel import build_config, resolve_policy
+from nvgemm.runtime.gemm_kernel import build_config
+from nvgemm.runtime.making import making
 
 LAYOUTS = tuple(grouping.name.lower() for grouping in Grouping if grouping is not Grouping.DENSE)
 
@@ -89,5 +90,4 @@ def build_grouped(
 def _build(problem: Problem, num_sms: int | None, policy: str | None) -> Cubin:
     device = model_here(num_sms)[1]
     config = select_config(problem, device)
-    measured = tables.policy(problem, device.tables, device.num_sms)
-    return build_config(config, resolve_policy(settings.sass if policy is None else policy, config, measured))
+    return build_config(config, *making(settings.sass if policy is None else policy, problem, config, device))

@@ -76,13 +76,14 @@ def _fresh_process() -> AbstractContextManager[ProcessPoolExecutor]:
 
 
 def _policy(workload: Workload, product: dict[str, Any], rounds: int, fresh: ProcessPoolExecutor) -> dict[str, Any]:
-    """The policy that is faster than the compiler's bits here and in another process, or ``asis``; with its ratios."""
+    """The policy and compiler that win over the newest compiler's bits here and in another process, and by how much."""
     blocks = tables.blocks_of(product)
-    policy, ratios = policies.search(workload, blocks, rounds)
-    if policy != policies.ASIS:
-        ratios = fresh.submit(policies.confirm, workload, blocks, policy, rounds).result()
-        policy = policy if ratios.wins else policies.ASIS
-    return {"policy": policy, **{f"policy_{name}": round(ratio, 4) for name, ratio in ratios._asdict().items()}}
+    made, ratios = policies.search(workload, blocks, rounds)
+    if made != policies.ASIS:
+        ratios = fresh.submit(policies.confirm, workload, blocks, made, rounds).result()
+        made = made if ratios.wins else policies.ASIS
+    found = {"policy": made.policy, **({"compiler": made.compiler} if made.compiler else {})}
+    return {**found, **{f"policy_{name}": round(ratio, 4) for name, ratio in ratios._asdict().items()}}
 
 
 def _largest(workloads: Sequence[Workload]) -> list[Workload]:

@@ -12,20 +12,22 @@ from nvgemm.bench.cold import Times
 from nvgemm.bench.workload import Operands, Workload, operands
 from nvgemm.choice.completion import complete
 from nvgemm.choice.tables import Blocks
-from nvgemm.runtime import driver
+from nvgemm.runtime import driver, nvrtc
 from nvgemm.runtime.arrays import view
 from nvgemm.runtime.device_model import model
-from nvgemm.runtime.gemm_kernel import GemmKernel
+from nvgemm.runtime.gemm_kernel import GemmKernel, build_config
 from nvgemm.runtime.kernel import load
+from nvgemm.runtime.making import Making
 from nvgemm.sass.policy import apply
 from nvgemm.sass.verify import verify
 
 Launch = Callable[[], object]
 
-ASIS, AGAIN = "asis", "asis again"  # the same cubin loaded a second time: what differs between them is noise
+ASIS, AGAIN = Making("asis"), Making("asis again")  # the same cubin loaded a second time: what differs is noise
 _PATTERNS = ("e2", "e2p1", "e3", "e4", "s2e2", "s2e2p1", "s2e3", "s2e4", "s2e4p3", "s2e8", "s3e4")
 _WINDOWS = ("", "-hd32", "-9_16")
-GRID = (ASIS, "none", "hd16", "tl32", *(pattern + window for window in _WINDOWS for pattern in _PATTERNS))
+GRID = ("asis", "none", "hd16", "tl32", *(pattern + window for window in _WINDOWS for pattern in _PATTERNS))
+COMPILERS = (None, "12.8")  # the newest, and another where it is installed
 FIRST_ROUNDS, FINALISTS = 10, 3  # all policies are timed shortly, and the fastest of them again
 
 
@@ -60,20 +62,21 @@ class PolicySweep:
         self._kernels = {ASIS: GemmKernel(config, ASIS, self._device)}
         self._expected = self._results(self._launches(ASIS))
 
-    def distinct(self, names: Iterable[str]) -> list[str]:
-        """Those of `names` that give other bytes than the ones before them."""
-        raw = self._kernels[ASIS].cubin.raw
-        return list({apply(raw, name): name for name in reversed(list(names))}.values())[::-1]
+    def distinct(self, ways: Iterable[Making]) -> list[Making]:
+        """Those of `ways` that give other bytes than the ones before them."""
+        return list({self._image(made): made for made in reversed(list(ways))}.values())[::-1]
 
-    def times(self, names: Iterable[str], rounds: int) -> dict[str, Times]:
+    def times(self, ways: Iterable[Making], rounds: int) -> dict[Making, Times]:
         """Times with a flushed L2, alternating."""
-        return cold.measure(self._torch, self._flush, {name: self._checked(name)[0] for name in names}, rounds)
+        runs = {made: self._checked(made)[0] for made in ways}
+        return _by_way(cold.measure(self._torch, self._flush, _by_name(runs), rounds), runs)
 
-    def times_under_load(self, names: Iterable[str], rounds: int) -> dict[str, Times]:
+    def times_under_load(self, ways: Iterable[Making], rounds: int) -> dict[Making, Times]:
         """Times under load, alternating, operands in turn."""
-        return sustained.beside(self._torch, {name: self._checked(name) for name in names}, rounds)
+        runs = {made: self._checked(made) for made in ways}
+        return _by_way(sustained.beside(self._torch, _by_name(runs), rounds), runs)
 
-    def _checked(self, name: str) -> list[Launch]:
+    def _checked(self, made: Making) -> list[Launch]:
         """One launch for each set of operands.
 
         Raises
@@ -81,23 +84,27 @@ class PolicySweep:
         RuntimeError
             A result differs from that of the compiler's own bits.
         """
-        launches = self._launches(name)
+        launches = self._launches(made)
         if not all(map(self._torch.equal, self._results(launches), self._expected)):
-            raise RuntimeError(f"{name} gives another result than {ASIS}: {self._config}")
+            raise RuntimeError(f"{made} gives another result than {ASIS}: {self._config}")
         return launches
 
-    def _launches(self, name: str) -> list[Launch]:
-        if name not in self._kernels:
-            self._kernels[name] = self._patched(name)
-        return [_launch(self._torch, self._kernels[name], of) for of in self._operands]
+    def _launches(self, made: Making) -> list[Launch]:
+        if made not in self._kernels:
+            self._kernels[made] = self._patched(made)
+        return [_launch(self._torch, self._kernels[made], of) for of in self._operands]
 
-    def _patched(self, name: str) -> GemmKernel:
-        kernel = GemmKernel(self._config, ASIS, self._device)
-        raw = kernel.cubin.raw
-        image = raw if name == AGAIN else apply(raw, name)
-        verify(raw, image)
-        kernel.kernel = load(replace(kernel.cubin, image=image), self._device.ordinal, self._config.shared_bytes)
+    def _patched(self, made: Making) -> GemmKernel:
+        kernel = GemmKernel(self._config, Making("asis", made.compiler), self._device)
+        cubin = replace(kernel.cubin, image=self._image(made))
+        kernel.kernel = load(cubin, self._device.ordinal, self._config.shared_bytes)
         return kernel
+
+    def _image(self, made: Making) -> bytes:
+        raw = build_config(self._config, "asis", made.compiler).raw
+        image = raw if made == AGAIN else apply(raw, made.policy)
+        verify(raw, image)
+        return image
 
     def _results(self, launches: Sequence[Launch]) -> list[Any]:
         for launch, of in zip(launches, self._operands, strict=True):
@@ -111,27 +118,41 @@ def _launch(torch: Any, kernel: GemmKernel, of: Operands) -> Launch:
     return lambda: bound(torch.cuda.current_stream().cuda_stream)
 
 
-def search(workload: Workload, blocks: Blocks, rounds: int) -> tuple[str, Ratios]:
-    """The policy that wins over the compiler's own bits, and by how much; ``asis`` where none does."""
+def ways() -> list[Making]:
+    """Every policy with every compiler that is installed."""
+    compilers = [compiler for compiler in COMPILERS if compiler is None or nvrtc.is_installed(compiler)]
+    return [Making(policy, compiler) for compiler in compilers for policy in GRID]
+
+
+def search(workload: Workload, blocks: Blocks, rounds: int) -> tuple[Making, Ratios]:
+    """The way that wins over the newest compiler's own bits, and by how much; `ASIS` where none does."""
     sweep = PolicySweep(workload, blocks)
-    first = sweep.times(sweep.distinct(GRID), FIRST_ROUNDS)
-    ratios = _beside_asis(sweep, sorted(first, key=lambda name: first[name].us)[:FINALISTS], rounds)
-    best = min(ratios, key=lambda name: ratios[name].together)
+    first = sweep.times(sweep.distinct(ways()), FIRST_ROUNDS)
+    ratios = _beside_asis(sweep, sorted(first, key=lambda made: first[made].us)[:FINALISTS], rounds)
+    best = min(ratios, key=lambda made: ratios[made].together)
     return (best, ratios[best]) if ratios[best].wins else (ASIS, ratios[ASIS])
 
 
-def confirm(workload: Workload, blocks: Blocks, policy: str, rounds: int) -> Ratios:
-    """`policy` beside ``asis`` once more; meant for another process, where modules lie elsewhere in memory."""
-    return _beside_asis(PolicySweep(workload, blocks), [policy], rounds)[policy]
+def confirm(workload: Workload, blocks: Blocks, made: Making, rounds: int) -> Ratios:
+    """`made` beside `ASIS` once more; meant for another process, where modules lie elsewhere in memory."""
+    return _beside_asis(PolicySweep(workload, blocks), [made], rounds)[made]
 
 
-def _beside_asis(sweep: PolicySweep, names: Iterable[str], rounds: int) -> dict[str, Ratios]:
-    every = list(dict.fromkeys([ASIS, AGAIN, *names]))
+def _beside_asis(sweep: PolicySweep, chosen: Iterable[Making], rounds: int) -> dict[Making, Ratios]:
+    every = list(dict.fromkeys([ASIS, AGAIN, *chosen]))
     return ratios_of(sweep.times(every, rounds), sweep.times_under_load(every, rounds))
 
 
-def ratios_of(cold_times: Mapping[str, Times], load_times: Mapping[str, Times]) -> dict[str, Ratios]:
-    """Of the times of policies, `ASIS` and `AGAIN` among them."""
-    both = [{name: of.us / times[ASIS].us for name, of in times.items()} for times in (cold_times, load_times)]
+def ratios_of(cold_times: Mapping[Making, Times], load_times: Mapping[Making, Times]) -> dict[Making, Ratios]:
+    """Of their times, those of `ASIS` and `AGAIN` among them."""
+    both = [{made: of.us / times[ASIS].us for made, of in times.items()} for times in (cold_times, load_times)]
     noise = max(abs(ratios.pop(AGAIN) - 1) for ratios in both)
-    return {name: Ratios(ratio, both[1][name], noise) for name, ratio in both[0].items()}
+    return {made: Ratios(ratio, both[1][made], noise) for made, ratio in both[0].items()}
+
+
+def _by_name(runs: Mapping[Making, Any]) -> dict[str, Any]:
+    return {str(number): run for number, run in enumerate(runs.values())}
+
+
+def _by_way(times: Mapping[str, Times], runs: Mapping[Making, Any]) -> dict[Making, Times]:
+    return {made: times[str(number)] for number, made in enumerate(runs)}

@@ -21,6 +21,7 @@ from nvgemm.runtime import driver
 from nvgemm.runtime.arrays import view
 from nvgemm.runtime.device_model import model
 from nvgemm.runtime.gemm_kernel import GemmKernel, build_config
+from nvgemm.runtime.making import Making
 
 WIDTHS = range(8, 193, 8)  # of tiles: more than the model alone chooses from
 _TOLERANCE = 5e-3  # of the norm: sums in another order, rounded to BF16
@@ -72,7 +73,8 @@ class Sweep:
         return launch
 
     def _launch(self, config: GemmConfig) -> Callable[[], None]:
-        kernel, stream = GemmKernel(config, settings.sass, driver.device(0)), self._torch.cuda.current_stream()
+        kernel = GemmKernel(config, Making(settings.sass), driver.device(0))
+        stream = self._torch.cuda.current_stream()
         bound = kernel.bind(*(view(x, "operand") for x in self._operands.arrays))
         return lambda: bound(stream.cuda_stream)
 

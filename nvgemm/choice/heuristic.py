@@ -41,11 +41,14 @@ def likeliest(problem: Problem, device: Model) -> GemmConfig:
 
 def measured_config(problem: Problem, device: Model = H100) -> GemmConfig | None:
     """The configuration that was measured as the fastest for `problem` on such a device, or None."""
-    blocks = tables.lookup(problem, device.tables, device.num_sms)
-    if blocks is not None and not is_legal(blocks):
-        warnings.warn(f"a table of measured blocks has some that no kernel is built for: {blocks}", stacklevel=2)
+    measured = tables.lookup(problem, device.tables, device.num_sms)
+    if measured is None:
         return None
-    return blocks and complete(problem, device, blocks)
+    if not is_legal(measured.blocks):
+        text = f"a table of measured blocks has some that no kernel is built for: {measured.blocks}"
+        warnings.warn(text, stacklevel=2)
+        return None
+    return complete(problem, device, measured.blocks)
 
 
 def candidates(problem: Problem, device: Model = H100, blocks_n: Sequence[int] = BLOCKS_N) -> Iterator[GemmConfig]:

@@ -1,7 +1,8 @@
 """Measured blocks: tables that `nvgemm tune` writes, those shipped in ``nvgemm/tuned`` and a user's own.
 
 A table is JSON: ``device`` (`DEVICE`), and ``products``, each with M, N and K, ``grouping`` and ``groups`` unless it is
-dense, `Blocks`, and, where one was searched, the ``policy`` of the control bits. The times measured are for people.
+dense, `Blocks`, and, where they were searched, the ``policy`` of the control bits and, unless it is the newest, the
+``compiler`` that it belongs to. The times measured are for people.
 """
 
 from __future__ import annotations
@@ -47,33 +48,42 @@ class Blocks(NamedTuple):
     num_d_strips: int | None = None
 
 
+class Measured(NamedTuple):
+    """What a table has of a product.
+
+    Attributes
+    ----------
+    policy : str or None
+        Of the control bits, where it was searched.
+    compiler : str or None
+        Version of NVRTC that the policy was found with, where it is not the newest.
+    """
+
+    blocks: Blocks
+    policy: str | None = None
+    compiler: str | None = None
+
+
 class Table(NamedTuple):
     """One file."""
 
     device: Mapping[str, Any]
-    blocks: Mapping[Key, Blocks]
-    policies: Mapping[Key, str]  # of the control bits, for products where they were searched
+    products: Mapping[Key, Measured]
 
 
-def lookup(problem: Problem, paths: Iterable[str], num_sms: int) -> Blocks | None:
-    """The blocks for `problem` in the first of these tables that has it and was measured on as many SMs, or None.
+def lookup(problem: Problem, paths: Iterable[str], num_sms: int) -> Measured | None:
+    """What the first of these tables has of `problem` that has it and was measured on as many SMs, or None.
 
-    Where none has it, those of the nearest number of rows, if that is `NEAR` and tiles are many.
+    Where none has it, that of the nearest number of rows, if that is `NEAR` and tiles are many.
     """
     deciding, found = _deciding(problem, paths, num_sms)
-    return deciding and deciding.blocks[found]
-
-
-def policy(problem: Problem, paths: Iterable[str], num_sms: int) -> str | None:
-    """The policy of the control bits that was measured with the blocks of `lookup`, or None."""
-    deciding, found = _deciding(problem, paths, num_sms)
-    return deciding and deciding.policies.get(found)
+    return deciding and deciding.products[found]
 
 
 def _deciding(problem: Problem, paths: Iterable[str], num_sms: int) -> tuple[Table | None, Key]:
     wanted = key(problem)
     tables = [table for table in map(read, paths) if table and table.device["num_sms"] == num_sms]
-    exact = next((table for table in tables if wanted in table.blocks), None)
+    exact = next((table for table in tables if wanted in table.products), None)
     if exact is not None:
         return exact, wanted
     near = (((table, other) for other in _near(wanted, table, num_sms)) for table in tables)
@@ -92,7 +102,7 @@ def _near(wanted: Key, table: Table, num_sms: int) -> list[Key]:
         return distance(other) <= math.log(NEAR) and tiles >= FULL_WAVES * num_sms
 
     rest = (grouping, groups, n, k)
-    alike = [(other, blocks) for other, blocks in table.blocks.items() if (*other[:2], *other[3:]) == rest]
+    alike = [(other, of.blocks) for other, of in table.products.items() if (*other[:2], *other[3:]) == rest]
     return sorted((other for other, blocks in alike if is_near(other, blocks)), key=distance)
 
 
@@ -143,9 +153,12 @@ def table(path: str) -> Table:
 def _table(path: str, changed: int) -> Table:
     content = json.loads(Path(path).read_bytes())
     device = {name: content["device"][name] for name in DEVICE}
-    products = {key_of(product): product for product in content["products"]}
-    policies = {key: str(product["policy"]) for key, product in products.items() if "policy" in product}
-    return Table(device, {key: blocks_of(product) for key, product in products.items()}, policies)
+    return Table(device, {key_of(product): _measured(product) for product in content["products"]})
+
+
+def _measured(product: Mapping[str, Any]) -> Measured:
+    texts = {name: str(product[name]) for name in ("policy", "compiler") if product.get(name) is not None}
+    return Measured(blocks_of(product), **texts)
 
 
 def key_of(product: Mapping[str, Any]) -> Key:

@@ -6,7 +6,7 @@ import hashlib
 import sys
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,8 +50,10 @@ class Cubin:
     is_new: bool = field(default=False, compare=False)
 
 
-def build(kernel: str, constants: Mapping[str, int], policy: str = "asis") -> Cubin:
+def build(kernel: str, constants: Mapping[str, int], policy: str = "asis", compiler: str | None = None) -> Cubin:
     """Specialise ``kernels_cu/<kernel>.cu`` with `constants`, and compile, patch and verify it unless it is cached.
+
+    `compiler` is a version of NVRTC; default: that of the settings, else the newest.
 
     Raises
     ------
@@ -62,7 +64,7 @@ def build(kernel: str, constants: Mapping[str, int], policy: str = "asis") -> Cu
     """
     source = specialize(kernel, constants)
     key = _key(source, policy)
-    entry = cubin_cache.get(kernel, key, _preferred_compiler())
+    entry = cubin_cache.get(kernel, key, _preferred_compiler(compiler))
     is_new = entry is None
     if entry is None:
         from nvgemm.sass.policy import parse  # a hit needs no patcher, which takes 9 ms to import
@@ -70,7 +72,7 @@ def build(kernel: str, constants: Mapping[str, int], policy: str = "asis") -> Cu
         parse(policy)
         if settings.compile == "never":
             raise CompileError(f"{kernel}: no cubin is cached for {dict(constants)}, and NVGEMM_COMPILE is 'never'")
-        entry = _compile(source, key, dict(constants), policy)
+        entry = _compile(source, key, dict(constants), policy, compiler)
     return _cubin(source, entry, is_new)
 
 
@@ -79,12 +81,12 @@ def applied_policy(meta: Mapping[str, Any]) -> str:
     return "asis" if meta["refusal"] else meta["policy"]
 
 
-def _preferred_compiler() -> str | None:
+def _preferred_compiler(wanted: str | None) -> str | None:
     """Whose entry is looked for; None, anybody's, where this process cannot or may not compile."""
     if settings.compile == "never":
-        return None
+        return wanted
     try:
-        return nvrtc.version()
+        return nvrtc.version(wanted)
     except CompileError:  # told by _compile, where nothing is cached
         return None
 
@@ -95,9 +97,9 @@ def _key(source: Source, policy: str) -> str:
     return hashlib.sha256(parts.encode()).hexdigest()[:32]
 
 
-def _compile(source: Source, key: str, constants: dict[str, int], policy: str) -> Entry:
+def _compile(source: Source, key: str, constants: dict[str, int], policy: str, wanted: str | None) -> Entry:
     start = time.perf_counter()
-    compiler = nvrtc.compiler()
+    compiler = nvrtc.compiler(wanted)
     compiled = compiler.compile(source)
     image, changed, refusal = _patch(compiled.cubin, policy)
     meta = {
@@ -111,12 +113,12 @@ def _compile(source: Source, key: str, constants: dict[str, int], policy: str) -
         "log": compiled.log,
         "seconds": round(time.perf_counter() - start, 4),
     }
-    _tell(meta, source)
+    _tell(meta, source, compiler.options)
     files = {**_texts(source), "kernel.cubin": image, "kernel.raw.cubin": compiled.cubin}
     return cubin_cache.put(source.kernel, key, compiler.version, files, meta)
 
 
-def _tell(meta: Mapping[str, Any], source: Source) -> None:
+def _tell(meta: Mapping[str, Any], source: Source, options: Sequence[str]) -> None:
     """What `settings.debug` asks for, on stderr."""
     if settings.debug:
         constants = " ".join(f"{name}={value}" for name, value in meta["constants"].items())
@@ -124,7 +126,7 @@ def _tell(meta: Mapping[str, Any], source: Source) -> None:
         patched = f"policy {meta['policy']}: {meta['changed_words']} control words changed"
         print(f"nvgemm: {what}; {patched}\n  {constants}", file=sys.stderr)
     if settings.debug > 1:
-        print(f"  {' '.join(nvrtc.compiler().options)}\n{meta['log']}", file=sys.stderr)
+        print(f"  {' '.join(options)}\n{meta['log']}", file=sys.stderr)
 
 
 def _patch(raw: bytes, policy: str) -> tuple[bytes, int, str | None]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from ctypes import c_uint32, c_uint64, c_void_p
 from functools import lru_cache
 
-from nvgemm.choice import tables
 from nvgemm.choice.config import BLOCK_K, GemmConfig
 from nvgemm.choice.heuristic import select_config
 from nvgemm.choice.problem import Overlap, Problem, ceil_div, k_block_stride, sfa_strides, tma_aligned_size
@@ -15,30 +14,14 @@ from nvgemm.runtime.build import Cubin, build
 from nvgemm.runtime.device_model import model
 from nvgemm.runtime.groups import Groups, group_stride, tall
 from nvgemm.runtime.kernel import Arguments, Kernel, Launch, load
+from nvgemm.runtime.making import Making, making, usual
 
 _STRIP = (16, 64)  # rows and columns of D that a warp stores at a time
 
 
-def resolve_policy(policy: str, config: GemmConfig, measured: str | None = None) -> str:
-    """The policy that `policy` means for this kernel.
-
-    ``tuned`` is the one `measured` for its product, if any, else what measured best for its kind on an H100. Products
-    are measured with tiles that divide their rows.
-    """
-    if policy != "tuned":
-        return policy
-    if measured is not None and not config.begins_inside:
-        return measured
-    if config.num_consumers == 1:  # nobody to give the issue slot to
-        return "asis"
-    if config.block_m != 128:
-        return "s2e4"
-    return "s3e4" if config.begins_inside and config.block_n > 128 else "s2e2"
-
-
-def build_config(config: GemmConfig, policy: str) -> Cubin:
+def build_config(config: GemmConfig, policy: str, compiler: str | None = None) -> Cubin:
     """The cubin of one configuration under `policy`, from the cache or the compiler. Needs no GPU."""
-    return build("fp8_gemm", config.constants(), resolve_policy(policy, config))
+    return build("fp8_gemm", config.constants(), usual(config) if policy == "tuned" else policy, compiler)
 
 
 class GemmKernel:
@@ -49,9 +32,9 @@ class GemmKernel:
     cost one look-up.
     """
 
-    def __init__(self, config: GemmConfig, policy: str, device: driver.Device) -> None:
+    def __init__(self, config: GemmConfig, made: Making, device: driver.Device) -> None:
         self.config, self.device = config, device
-        self.cubin, self.kernel = _module(config, policy, device.ordinal)
+        self.cubin, self.kernel = _module(config, made, device.ordinal)
         if config.grouping.on_device:
             draws.allocate(device.ordinal)  # now, because operands may be bound during a capture
         self.bind = lru_cache(maxsize=4096)(self._bind)
@@ -95,36 +78,26 @@ def transposed_scales(sfa: ArrayView, ptr: int) -> ArrayView:
     return ArrayView(ptr, sfa.shape, sfa_strides(sfa.shape), "float32", sfa.device)
 
 
-_modules: dict[tuple[GemmConfig, str, int], tuple[Cubin, Kernel]] = {}  # one, however many SMs it is launched on
+_modules: dict[tuple[GemmConfig, Making, int], tuple[Cubin, Kernel]] = {}  # one, however many SMs it is launched on
 _kernels: dict[tuple[Problem, int, str, int | None], GemmKernel] = {}
 
 
-def _module(config: GemmConfig, policy: str, ordinal: int) -> tuple[Cubin, Kernel]:
-    if (config, policy, ordinal) not in _modules:
-        cubin = build_config(config, policy)
-        _modules[config, policy, ordinal] = cubin, load(cubin, ordinal, config.shared_bytes)
+def _module(config: GemmConfig, made: Making, ordinal: int) -> tuple[Cubin, Kernel]:
+    if (config, made, ordinal) not in _modules:
+        cubin = build_config(config, *made)
+        _modules[config, made, ordinal] = cubin, load(cubin, ordinal, config.shared_bytes)
         if cubin.is_new:
             compile_hint.tell(cubin)
-    return _modules[config, policy, ordinal]
-
-
-def _choose(problem: Problem, policy: str, device: driver.Device) -> tuple[GemmConfig, str]:
-    """The configuration for `problem`, and what `policy` means for it."""
-    config = select_config(problem, model(device))
-    return config, _meant(policy, problem, config, device)
-
-
-def _meant(policy: str, problem: Problem, config: GemmConfig, device: driver.Device) -> str:
-    chosen_by = model(device)
-    return resolve_policy(policy, config, tables.policy(problem, chosen_by.tables, chosen_by.num_sms))
+    return _modules[config, made, ordinal]
 
 
 def gemm_kernel(problem: Problem, ordinal: int, policy: str, num_sms: int | None) -> GemmKernel | None:
     """The kernel for `problem` on `num_sms` SMs, if nothing has to be built or loaded for it."""
     known = _kernels.get((problem, ordinal, policy, num_sms))
     if known is None:
-        device = sm_limit.within(ordinal, num_sms)
-        if (*_choose(problem, policy, device), ordinal) in _modules:
+        chosen_by = model(sm_limit.within(ordinal, num_sms))
+        config = select_config(problem, chosen_by)
+        if (config, making(policy, problem, config, chosen_by), ordinal) in _modules:
             return load_gemm_kernel(problem, ordinal, policy, num_sms)
     return known
 
@@ -134,12 +107,13 @@ def loaded_otherwise(problem: Problem, ordinal: int, policy: str, num_sms: int |
     device = sm_limit.within(ordinal, num_sms)
     config = select_config(problem, model(device))
     other = config._replace(begins_inside=not config.begins_inside)
-    policy = _meant(policy, problem, other, device)
-    return GemmKernel(other, policy, device) if (other, policy, ordinal) in _modules else None
+    made = making(policy, problem, other, model(device))
+    return GemmKernel(other, made, device) if (other, made, ordinal) in _modules else None
 
 
 def load_gemm_kernel(problem: Problem, ordinal: int, policy: str, num_sms: int | None) -> GemmKernel:
     """Choose, build and load the kernel for `problem`, each only where it has not been done before."""
     device = sm_limit.within(ordinal, num_sms)
-    kernel = GemmKernel(*_choose(problem, policy, device), device)
+    config = select_config(problem, model(device))
+    kernel = GemmKernel(config, making(policy, problem, config, model(device)), device)
     return _kernels.setdefault((problem, ordinal, policy, num_sms), kernel)

@@ -94,15 +94,24 @@ def resources(log: str) -> dict[str, Any]:
     }
 
 
-def compiler() -> Nvrtc:
-    """The NVRTC that `settings.nvrtc` names (a path or a version), else the one of this environment."""
-    return _load(settings.nvrtc)
+def compiler(wanted: str | None = None) -> Nvrtc:
+    """The NVRTC that `settings.nvrtc` names (a path or a version), else that of version `wanted`, else the newest."""
+    return _load(settings.nvrtc or wanted)
 
 
-def version() -> str:
-    """Version of `compiler()`, from file names where they tell: a cache hit need not load that large library."""
-    named = nvrtc_library.named_version(_find(settings.nvrtc))
-    return named if named and _fits(named, settings.nvrtc) else compiler().version
+def version(wanted: str | None = None) -> str:
+    """Version of `compiler(wanted)`, from file names where they tell: a cache hit need not load that large library."""
+    name = settings.nvrtc or wanted
+    named = nvrtc_library.named_version(_find(name))
+    return named if named and _fits(named, name) else compiler(wanted).version
+
+
+def is_installed(wanted: str) -> bool:
+    """Whether NVRTC `wanted`, a version, can compile beside the newest; not where the settings name one."""
+    try:
+        return settings.nvrtc is None and _fits(version(wanted), wanted)
+    except CompileError:
+        return False
 
 
 def _fits(version: str, wanted: str | None) -> bool:

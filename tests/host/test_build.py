@@ -141,7 +141,7 @@ def test_never_compile_takes_another_compilers_cubin(monkeypatch):
 
 def test_another_compilers_cubin_is_not_taken_otherwise(compiles, monkeypatch):
     first = build(*SMALL)
-    monkeypatch.setattr(nvrtc, "version", lambda: "99.0")
+    monkeypatch.setattr(nvrtc, "version", lambda wanted=None: "99.0")
     monkeypatch.setattr(nvrtc.compiler(), "version", "99.0")
     second = build(*SMALL)
     assert (len(compiles), second.meta["compiler"]) == (2, "99.0")
@@ -186,7 +186,7 @@ def test_unwritable_cache(tmp_path, monkeypatch, compiles):
 
 
 def test_without_a_compiler_any_cached_cubin_is_taken(compiles, monkeypatch):
-    def missing() -> str:
+    def missing(wanted: object = None) -> str:
         raise CompileError("NVRTC was not found")
 
     first = build(*SMALL)
@@ -207,3 +207,19 @@ def test_debug_tells_what_is_compiled(debug, told, monkeypatch, capsys):
     text = capsys.readouterr().err
     assert all(word in text for word in told)
     assert bool(text) == bool(told)
+
+
+def test_two_compilers_beside_each_other():
+    if not nvrtc.is_installed("12.8"):
+        pytest.skip("NVRTC 12.8 is not installed (pip install 'nvgemm[nvrtc12]')")
+    cubins = [build(*SMALL, compiler=compiler) for compiler in (None, "12.8", None, "12.8")]
+    assert [cubin.meta["compiler"] for cubin in cubins] == [nvrtc.version(), "12.8"] * 2
+    assert len({cubin.path for cubin in cubins}) == 2
+
+
+def test_a_compiler_is_installed_or_not(monkeypatch):
+    newest = nvrtc.version()
+    assert nvrtc.is_installed(newest)
+    assert not nvrtc.is_installed("9.9")
+    monkeypatch.setattr(settings, "nvrtc", newest)
+    assert not nvrtc.is_installed(newest)  # the user's word decides

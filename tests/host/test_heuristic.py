@@ -43,7 +43,7 @@ def test_the_candidate_of_least_predicted_time(shape):
 
 
 def test_every_measured_choice_is_a_legal_configuration():
-    dense = [sizes for grouping, _, *sizes in tables.table(tables.H100).blocks if grouping == "dense"]
+    dense = [sizes for grouping, _, *sizes in tables.table(tables.H100).products if grouping == "dense"]
     assert len(dense) > 40
     for sizes in dense:
         problem = Problem(*sizes, True)

@@ -59,7 +59,7 @@ def loads(monkeypatch) -> list[int]:
     loaded: list[int] = []
     monkeypatch.setattr(gemm_kernel, "_kernels", {})
     monkeypatch.setattr(gemm_kernel, "_modules", {})
-    monkeypatch.setattr(gemm_kernel, "build_config", lambda config, policy: SimpleNamespace(is_new=False))
+    monkeypatch.setattr(gemm_kernel, "build_config", lambda config, *made: SimpleNamespace(is_new=False))
     monkeypatch.setattr(gemm_kernel, "load", lambda cubin, ordinal, shared_bytes: loaded.append(ordinal))
     return loaded
 

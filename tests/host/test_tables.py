@@ -29,7 +29,7 @@ def test_what_is_written_is_read(tmp_path):
     grouped = {"grouping": "masked", "groups": 6, "m": 20, "n": 512, "k": 128, **PRODUCT, "cluster_k": 2}
     read = tables.table(table(tmp_path, products=[PRODUCT, grouped | {"m": 20, "n": 512, "k": 128}]))
     assert read.device == DEVICE
-    assert read.blocks == {
+    assert {key: found.blocks for key, found in read.products.items()} == {
         ("dense", 1, 16, 4096, 7168): Blocks(64, 48, 2, 2, 1, 1),
         ("masked", 6, 64, 512, 128): Blocks(64, 48, 2, 2, 1, 1, cluster_k=2),
     }
@@ -53,11 +53,11 @@ def test_a_table_of_other_sms_is_not_asked(tmp_path):
 
 def test_a_changed_table_is_read_again(tmp_path):
     path = table(tmp_path)
-    assert tables.lookup(PROBLEM, [path], 132).block_n == 48
+    assert tables.lookup(PROBLEM, [path], 132).blocks.block_n == 48
     Path(path).unlink()
     assert tables.lookup(PROBLEM, [path], 132) is None
     table(tmp_path, products=[PRODUCT | {"block_n": 64}])
-    assert tables.lookup(PROBLEM, [path], 132).block_n == 64
+    assert tables.lookup(PROBLEM, [path], 132).blocks.block_n == 64
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_the_nearest_device_with_as_many_sms(tmp_path, monkeypatch):
 
 
 def test_no_shipped_table_has_the_shapes_that_test_the_model():
-    known = [table.blocks for table in map(tables.read, map(str, tables.SHIPPED.glob("*.json")))]
+    known = [table.products for table in map(tables.read, map(str, tables.SHIPPED.glob("*.json")))]
     others = [tables.key(Problem(*shape, True)) for shape in SUITES["others"].shapes]
     assert len(others) == 40
     assert not any(key in blocks for key in others for blocks in known)
@@ -144,7 +144,7 @@ def test_no_shipped_table_has_the_shapes_that_test_the_model():
 def test_shipped_tables_say_what_they_were_measured_on():
     assert [path.stem for path in sorted(tables.SHIPPED.glob("*.json"))] == ["h100"]
     assert tables.table(tables.H100).device["num_sms"] == H100.num_sms
-    groupings = {key[0] for key in tables.table(tables.H100).blocks}
+    groupings = {key[0] for key in tables.table(tables.H100).products}
     assert groupings == {grouping.name.lower() for grouping in (Grouping.DENSE, Grouping.MASKED, Grouping.OFFSETS)}
 
 
@@ -153,8 +153,8 @@ def test_a_neighbour_decides_where_tiles_are_many(tmp_path):
     path = table(tmp_path, products=[big, big | {"m": 9216, "block_n": 176}])
     for m, block_n in ((8192, 192), (7000, 192), (8500, 192), (8900, 176), (11_000, 176), (5000, None), (13_000, None)):
         found = tables.lookup(Problem(m, 24576, 1536, True), [path], 132)
-        assert (found and found.block_n) == block_n, m
-    assert tables.policy(Problem(8500, 24576, 1536, True), [path], 132) == "e4"
+        assert (found and found.blocks.block_n) == block_n, m
+    assert tables.lookup(Problem(8500, 24576, 1536, True), [path], 132).policy == "e4"
     assert tables.lookup(Problem(8500, 24576, 1536, True), [path], 78) is None
 
 

@@ -55,7 +55,8 @@ def _device(monkeypatch, tmp_path):
 def test_the_fastest_of_the_second_look_goes_into_the_table(tmp_path, capsys):
     assert cli.main(["tune", "--shape", "300", "2056", "7168", "--candidates", "20"]) == 0
     assert capsys.readouterr().out.strip() == str(tmp_path / "tuned.json")
-    (key, blocks), *others = tables.table(str(tmp_path / "tuned.json")).blocks.items()
+    (key, found), *others = tables.table(str(tmp_path / "tuned.json")).products.items()
+    blocks = found.blocks
     assert key == ("dense", 1, 320, 2056, 7168)
     assert not others
     first = sorted(c.block_n for c in list(candidates(Problem(300, 2056, 7168, True)))[:20])
@@ -154,7 +155,7 @@ def test_a_shipped_table_can_be_gone_on_with(tmp_path, capsys):
     shapes = ["--shape", "64", "576", "7168", "--shape", "300", "2056", "7168"]
     assert cli.main(["tune", *shapes, "--out", str(path)]) == 0
     assert Sweep.made == [(300, 2056, 7168)]
-    assert len(tables.table(str(path)).blocks) == len(tables.table(tables.H100).blocks) + 1
+    assert len(tables.table(str(path)).products) == len(tables.table(tables.H100).products) + 1
     assert "64×576×7168" in capsys.readouterr().err
 
 
@@ -169,7 +170,7 @@ def test_what_another_process_adds_meanwhile_is_kept(tmp_path, monkeypatch):
 
     monkeypatch.setattr(tune, "Sweep", meanwhile)
     assert cli.main(["tune", "--shape", "64", "576", "7168"]) == 0
-    assert {key[3] for key in tables.table(str(path)).blocks} == {576, 2112}
+    assert {key[3] for key in tables.table(str(path)).products} == {576, 2112}
 
 
 def test_the_raster_that_was_measured_is_kept(tmp_path, monkeypatch):
@@ -180,7 +181,7 @@ def test_the_raster_that_was_measured_is_kept(tmp_path, monkeypatch):
 
     monkeypatch.setattr(tune, "Sweep", Walked)
     assert cli.main(["tune", "--shape", "4096", "7168", "2048", "--candidates", "1", "--rounds", "1"]) == 0
-    (blocks,) = tables.table(str(tmp_path / "tuned.json")).blocks.values()
+    ((blocks, *_),) = tables.table(str(tmp_path / "tuned.json")).products.values()
     assert blocks.raster_m == 8
 
 
@@ -200,7 +201,7 @@ def test_the_strips_that_were_measured_are_kept(tmp_path, monkeypatch):
 
 def test_the_unroll_that_was_measured_is_kept(tmp_path):
     assert cli.main(["tune", "--shape", "256", "7168", "16384", "--candidates", "1", "--rounds", "1"]) == 0
-    (blocks,) = tables.table(str(tmp_path / "tuned.json")).blocks.values()
+    ((blocks, *_),) = tables.table(str(tmp_path / "tuned.json")).products.values()
     assert blocks.k_unroll is not None
 
 

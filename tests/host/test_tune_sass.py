@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
@@ -14,15 +16,18 @@ from nvgemm.ahead import build_dense
 from nvgemm.bench import policies
 from nvgemm.bench.cold import Times
 from nvgemm.bench.policies import AGAIN, ASIS, GRID, Ratios, ratios_of
-from nvgemm.bench.workload import Workload
 from nvgemm.choice import tables
 from nvgemm.choice.cost import H100
+from nvgemm.choice.heuristic import select_config
 from nvgemm.choice.problem import Problem
-from nvgemm.runtime.gemm_kernel import resolve_policy
+from nvgemm.runtime import making, nvrtc
+from nvgemm.runtime.making import Making
 from nvgemm.sass import policy
 
 pytest.importorskip("rich")
 SHAPE = ("4096", "7168", "2048")
+PROBLEM = Problem(4096, 7168, 2048, True)
+E2 = Making("e2")
 NOISE = 0.004
 REAL = policies.PolicySweep
 
@@ -30,22 +35,22 @@ REAL = policies.PolicySweep
 class PolicySweep:
     """`best` is 3 % faster here, and `SECOND` times as long as ``asis`` in another process."""
 
-    best: ClassVar[str] = "s2e4p3-hd32"
+    best: ClassVar[Making] = Making("s2e4p3-hd32")
     second: ClassVar[float] = 0.97
     searched: ClassVar[int] = 0
 
     def __init__(self, workload, blocks):
         self.gains = {ASIS: 1.0, AGAIN: 1 + NOISE, self.best: 0.97}
 
-    def distinct(self, names):
+    def distinct(self, ways):
         type(self).searched += 1
-        return list(names)
+        return list(ways)
 
-    def times(self, names, rounds):
-        return {name: Times(100 * self.gains.get(name, 1.02), 0.0) for name in names}
+    def times(self, ways, rounds):
+        return {made: Times(100 * self.gains.get(made, 1.02), 0.0) for made in ways}
 
-    def times_under_load(self, names, rounds):
-        return self.times(names, rounds)
+    def times_under_load(self, ways, rounds):
+        return self.times(ways, rounds)
 
 
 class SameProcess:
@@ -57,7 +62,7 @@ class SameProcess:
     def __exit__(self, *_):
         pass
 
-    def submit(self, function, workload, blocks, name, rounds):
+    def submit(self, function, workload, blocks, made, rounds):
         assert function is policies.confirm
         self.ratios = Ratios(PolicySweep.second, PolicySweep.second, NOISE)
         return self
@@ -84,27 +89,27 @@ def tuned(tmp_path, *more: str) -> dict:
 
 def test_the_winner_goes_into_the_table(tmp_path):
     product = tuned(tmp_path, "--sass")
-    assert product["policy"] == PolicySweep.best
+    assert product["policy"] == PolicySweep.best.policy
     assert (product["policy_cold"], product["policy_sustained"], product["policy_noise"]) == (0.97, 0.97, NOISE)
-    assert PolicySweep.best in GRID
+    assert PolicySweep.best.policy in GRID
 
 
 def test_what_another_process_does_not_confirm_is_not_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(PolicySweep, "second", 1 - NOISE / 2)
-    assert tuned(tmp_path, "--sass")["policy"] == ASIS
+    assert tuned(tmp_path, "--sass")["policy"] == "asis"
 
 
 def test_where_nothing_wins_the_compilers_bits_stay(tmp_path, monkeypatch):
-    monkeypatch.setattr(PolicySweep, "best", "of none")
+    monkeypatch.setattr(PolicySweep, "best", Making("of none"))
     product = tuned(tmp_path, "--sass")
-    assert (product["policy"], product["policy_cold"]) == (ASIS, 1.0)
+    assert (product["policy"], product["policy_cold"]) == ("asis", 1.0)
 
 
 def test_policies_are_added_to_a_table_and_not_searched_twice(tmp_path):
     Sweep.made.clear()
     assert "policy" not in tuned(tmp_path)
     for searched, more in ((1, []), (1, []), (2, ["--again"])):
-        assert tuned(tmp_path, "--sass", *more)["policy"] == PolicySweep.best
+        assert tuned(tmp_path, "--sass", *more)["policy"] == PolicySweep.best.policy
         assert PolicySweep.searched == searched
     assert len(Sweep.made) == 2  # at first, and again
 
@@ -118,12 +123,12 @@ def test_a_winner_is_faster_than_the_noise_and_slower_in_nothing(cold, sustained
 
 
 def test_ratios_are_to_the_compilers_bits_and_noise_is_the_larger():
-    cold = {ASIS: Times(10.0, 0), AGAIN: Times(9.9, 0), "e2": Times(9.0, 0)}
-    load = {ASIS: Times(20.0, 0), AGAIN: Times(20.1, 0), "e2": Times(21.0, 0)}
+    cold = {ASIS: Times(10.0, 0), AGAIN: Times(9.9, 0), E2: Times(9.0, 0)}
+    load = {ASIS: Times(20.0, 0), AGAIN: Times(20.1, 0), E2: Times(21.0, 0)}
     found = ratios_of(cold, load)
     assert found[ASIS][:2] == (1.0, 1.0)
-    assert found["e2"] == pytest.approx((0.9, 1.05, 0.01))
-    assert set(found) == {ASIS, "e2"}
+    assert found[E2] == pytest.approx((0.9, 1.05, 0.01))
+    assert set(found) == {ASIS, E2}
 
 
 def test_every_policy_of_the_grid_is_one():
@@ -132,31 +137,75 @@ def test_every_policy_of_the_grid_is_one():
     assert len(set(GRID)) == len(GRID)
 
 
-def test_equal_bytes_are_timed_once():
+def test_equal_bytes_are_timed_once(monkeypatch):
     raw = promotion_cubin(64)  # runs of 32: a window of 32 is no window
+    monkeypatch.setattr(policies, "build_config", lambda config, policy, compiler: SimpleNamespace(raw=raw))
     sweep = object.__new__(REAL)
-    sweep._kernels = {ASIS: type("", (), {"cubin": type("", (), {"raw": raw})})}
-    kept = sweep.distinct(["e2p1", "e2p1-hd32", "s2e2", "e2p1-hd16"])
-    assert kept == ["e2p1", "s2e2", "e2p1-hd16"]
+    sweep._config = None
+    kept = sweep.distinct(map(Making, ["e2p1", "e2p1-hd32", "s2e2", "e2p1-hd16"]))
+    assert kept == [Making("e2p1"), Making("s2e2"), Making("e2p1-hd16")]
 
 
-def test_a_call_takes_the_tables_policy(tmp_path, monkeypatch):
-    problem, path = Problem(4096, 7168, 2048, True), str(tmp_path / "table.json")
-    products = [{"m": 4096, "n": 7168, "k": 2048, **tables.lookup(problem, [tables.H100], 132)._asdict()}]
-    for product in products:
-        product["policy"] = "e4"
-    tables.write(tmp_path / "table.json", {**tables.table(tables.H100).device}, products)
-    assert tables.policy(problem, [path, tables.H100], 132) == "e4"
-    assert tables.policy(problem._replace(n=7176), [path, tables.H100], 132) is None
-    assert tables.policy(problem, [path], 78) is None
-    monkeypatch.setattr("nvgemm.ahead.model_here", lambda num_sms: ("", H100._replace(tables=(path,))))
+def test_every_compiler_that_is_installed_is_tried(monkeypatch):
+    monkeypatch.setattr(nvrtc, "is_installed", lambda wanted: False)
+    assert {made.compiler for made in policies.ways()} == {None}
+    monkeypatch.setattr(nvrtc, "is_installed", lambda wanted: True)
+    assert len(policies.ways()) == 2 * len(GRID)
+
+
+def test_the_compiler_of_the_winner_goes_into_the_table(tmp_path, monkeypatch):
+    monkeypatch.setattr(nvrtc, "is_installed", lambda wanted: True)
+    monkeypatch.setattr(PolicySweep, "best", Making("s2e8", "12.8"))
+    product = tuned(tmp_path, "--sass")
+    assert (product["policy"], product["compiler"]) == ("s2e8", "12.8")
+
+
+@pytest.fixture
+def table(tmp_path) -> str:
+    """Of one product, measured with a compiler that is not installed here."""
+    found = tables.lookup(PROBLEM, [tables.H100], 132)
+    product = {"m": 4096, "n": 7168, "k": 2048, **found.blocks._asdict(), "policy": "e4", "compiler": "1.2"}
+    tables.write(tmp_path / "table.json", {**tables.table(tables.H100).device}, [product])
+    return str(tmp_path / "table.json")
+
+
+def made(policy: str, path: str, **changes) -> Making:
+    config = select_config(PROBLEM)._replace(**changes)
+    return making.making(policy, PROBLEM, config, H100._replace(tables=(path,)))
+
+
+def test_a_call_takes_the_tables_policy_and_compiler(table, monkeypatch):
+    monkeypatch.setattr(nvrtc, "is_installed", lambda wanted: wanted == "1.2")
+    assert made("tuned", table) == ("e4", "1.2")
+    assert made("none", table) == ("none", None)
+    assert made("tuned", table, begins_inside=True).policy != "e4"  # measured with tiles that divide the rows
+    assert tables.lookup(PROBLEM, [table], 78) is None
+
+
+def test_a_missing_compiler_is_told_once_and_the_kinds_policy_taken(table, monkeypatch, capsys):
+    monkeypatch.setattr(making, "_told", False)
+    for _ in range(3):
+        assert made("tuned", table) == (making.usual(select_config(PROBLEM)), None)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "NVRTC 1.2" in line
+    assert "pip install 'nvgemm[nvrtc12]'" in line
+
+
+def test_a_compiler_that_the_user_names_is_taken_without_a_word(table, monkeypatch, capsys):
+    monkeypatch.setattr(making, "_told", False)
+    monkeypatch.setattr(settings, "nvrtc", nvrtc.version())
+    assert made("tuned", table).compiler is None
+    assert capsys.readouterr().err == ""
+
+
+def test_cubins_that_were_compiled_elsewhere_are_looked_for(table, monkeypatch):
+    monkeypatch.setattr(settings, "compile", "never")
+    assert made("tuned", table) == ("e4", "1.2")
+
+
+def test_a_kernel_is_built_with_the_tables_policy(table, monkeypatch):
+    text = Path(table).read_text().replace(', "compiler": "1.2"', "")
+    Path(table).write_text(text)
+    monkeypatch.setattr("nvgemm.ahead.model_here", lambda num_sms: ("", H100._replace(tables=(table,))))
     assert build_dense(4096, 7168, 2048, policy="tuned").meta["policy"] == "e4"
     assert build_dense(4096, 7168, 2048, policy="asis").meta["policy"] == "asis"
-
-
-def test_a_table_without_the_policy_leaves_it_to_the_kind_of_kernel():
-    config = tune.Sweep(Workload.parse("dense", SHAPE)).picked
-    assert resolve_policy("tuned", config, "hd16") == "hd16"
-    assert resolve_policy("tuned", config) in ("s2e2", "s2e4", "asis")
-    assert resolve_policy("tuned", config._replace(begins_inside=True), "hd16") != "hd16"
-    assert resolve_policy("none", config, "hd16") == "none"
