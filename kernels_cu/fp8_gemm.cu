@@ -58,6 +58,10 @@ struct Loader {
         const uint32_t row = tile.column + tile.group * groups.b;
         if constexpr (CLUSTER_M == 1)
             ptx::cp_async_bulk_tensor_2d(shared.b[stage], map_b, full, k * BLOCK_K, row);
+        else if (GROUPING == CONTIGUOUS && scheduler.peer_group != tile.group)  // blocks of two groups: each its own B
+            for (uint32_t half = 0; half < CLUSTER_M; ++half)
+                ptx::cp_async_bulk_tensor_2d(shared.b[stage] + half * ROWS_B * BLOCK_K, map_b, full, k * BLOCK_K,
+                                             row + half * ROWS_B);
         else
             ptx::cp_async_bulk_tensor_2d_multicast(shared.b[stage] + scheduler.rank_m * ROWS_B * BLOCK_K, map_b, full,
                                                    k * BLOCK_K, row + scheduler.rank_m * ROWS_B, ALL);

@@ -17,7 +17,6 @@ constexpr bool HAS_SEGMENTS = GROUPING == MASKED || GROUPING == OFFSETS || GROUP
 constexpr uint32_t STEP_M = GROUPING == CONTIGUOUS ? min_of(BLOCK_M, ALIGNMENT) : BLOCK_M;
 constexpr uint32_t TILES_N = ceil_div(SHAPE_N, BLOCK_N * CLUSTER_N);
 static_assert(CLUSTER_M == 1 || CLUSTER_N == 1, "a cluster shares A or B, not both");
-static_assert(GROUPING != CONTIGUOUS || CLUSTER_M == 1, "two blocks of rows may belong to two groups");
 static_assert(GROUPING != CONTIGUOUS || ALIGNMENT % STEP_M == 0, "a tile has rows of one block");
 static_assert(GROUPING != CONTIGUOUS || BLOCK_M == 64 || BLOCK_M == STEP_M, "each consumer has rows of its own");
 

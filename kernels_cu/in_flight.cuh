@@ -41,7 +41,7 @@ __device__ __forceinline__ void finish(SharedStorage& shared, Pipeline& pipeline
 // of a loop's body, but waits for each (its C7514).
 template <uint32_t K_BLOCKS>
 __device__ __forceinline__ void multiply_in_flight(SharedStorage& shared, Pipeline& pipeline, uint32_t first_row,
-                                                    uint32_t row, float (&final)[NUM_SLICES][ACCUMULATORS]) {
+                                                   uint32_t row, float (&final)[NUM_SLICES][ACCUMULATORS]) {
     constexpr uint32_t COUNT = K_BLOCKS * NUM_SLICES;
     Multiplication under_way[2];
     Pipeline newest = pipeline;
@@ -60,7 +60,7 @@ __device__ __forceinline__ void multiply_in_flight(SharedStorage& shared, Pipeli
 }
 
 __device__ __forceinline__ void multiply_tile_in_flight(SharedStorage& shared, Pipeline& pipeline, uint32_t first_row,
-                                                         uint32_t row, float (&final)[NUM_SLICES][ACCUMULATORS]) {
+                                                        uint32_t row, float (&final)[NUM_SLICES][ACCUMULATORS]) {
     constexpr uint32_t IN_ROUNDS = NUM_K_BLOCKS / K_UNROLL * K_UNROLL;
 #pragma unroll 1
     for (uint32_t k = 0; k + K_UNROLL <= NUM_K_BLOCKS; k += K_UNROLL)

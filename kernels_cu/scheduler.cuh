@@ -33,6 +33,7 @@ struct Scheduler {
     // Of CONTIGUOUS: a tile ahead, because to read these takes as long as several k-blocks.
     static constexpr uint32_t INDICES = ceil_div(STEP_M, 32);
     uint32_t next_group = 0;
+    uint32_t peer_group = 0, next_peer_group = 0;  // of the other block of rows in a cluster along M
     uint32_t indices[INDICES], next_indices[INDICES] = {};  // of the tile's rows lane, lane + 32, …
 
     __device__ __forceinline__ Scheduler(SharedStorage& shared, const int32_t* layout, uint32_t m)
@@ -115,6 +116,7 @@ struct Scheduler {
     __device__ __forceinline__ bool next_of_blocks(Tile& tile) {
         while (index() < count_tiles_m(rows) * TILES_N) {
             place(tile, {0, next_group, 0, rows}, index());
+            if constexpr (CLUSTER_M == 2) pair_up(tile);
 #pragma unroll
             for (uint32_t i = 0; i < INDICES; ++i) indices[i] = next_indices[i];
             ++round;
@@ -124,11 +126,24 @@ struct Scheduler {
         return false;
     }
 
+    // A block without a group goes along with its peer's, which has one or both are passed over.
+    __device__ __forceinline__ void pair_up(Tile& tile) {
+        peer_group = next_peer_group < NUM_GROUPS ? next_peer_group : tile.group;
+        if (tile.group < NUM_GROUPS) return;
+        tile.group = peer_group;
+        tile.valid_rows = 0;
+    }
+
+    __device__ __forceinline__ uint32_t group_of(uint32_t row) const {
+        return row < rows ? load_settled(layout + row / ALIGNMENT * ALIGNMENT) : NUM_GROUPS;
+    }
+
     __device__ __forceinline__ void read_ahead() {
         if (index() >= count_tiles_m(rows) * TILES_N) return;
         Tile tile;
         place(tile, {0, 0, 0, rows}, index());
-        next_group = load_settled(layout + tile.row / ALIGNMENT * ALIGNMENT);
+        next_group = group_of(tile.row);
+        if constexpr (CLUSTER_M == 2) next_peer_group = group_of(rank_m == 0 ? tile.row + STEP_M : tile.row - STEP_M);
 #pragma unroll
         for (uint32_t i = 0; i < INDICES; ++i) {
             const uint32_t row = i * 32 + threadIdx.x % 32;

@@ -6,13 +6,12 @@ from nvgemm import settings
 from nvgemm.choice import alignment as alignments
 from nvgemm.choice import checks, grouped_checks, rules
 from nvgemm.choice.grouped_checks import Grouped
-from nvgemm.choice.heuristic import select_config
 from nvgemm.choice.problem import Grouping, Problem
 from nvgemm.runtime import overlap
 from nvgemm.runtime.build import Cubin
 from nvgemm.runtime.device_model import model_here
 from nvgemm.runtime.gemm_kernel import build_config
-from nvgemm.runtime.making import making
+from nvgemm.runtime.making import choose
 
 LAYOUTS = tuple(grouping.name.lower() for grouping in Grouping if grouping is not Grouping.DENSE)
 
@@ -89,5 +88,5 @@ def build_grouped(
 
 def _build(problem: Problem, num_sms: int | None, policy: str | None) -> Cubin:
     device = model_here(num_sms)[1]
-    config = select_config(problem, device)
-    return build_config(config, *making(settings.sass if policy is None else policy, problem, config, device))
+    config, made = choose(problem, settings.sass if policy is None else policy, device)
+    return build_config(config, *made)

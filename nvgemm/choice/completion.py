@@ -11,7 +11,7 @@ from nvgemm.choice.problem import Grouping, Problem, ceil_div
 from nvgemm.choice.tables import Blocks
 
 MAX_STAGES = 12
-LEAST_RASTER, MOST_RASTER = 4, 32  # of groups, which may have more rows than expected
+LEAST_RASTER, MOST_RASTER = 8, 32  # of groups, which may have more rows than expected
 
 
 def complete(problem: Problem, device: Model, blocks: Blocks) -> GemmConfig | None:
@@ -149,11 +149,11 @@ def _raster(problem: Problem, device: Model, blocks: Blocks) -> int:
     Of those that are equal, 4: neighbours then want the same rows of B, of which fewer CTAs want each than of A's.
     """
     height, width = blocks.block_m * blocks.cluster_m, blocks.block_n * blocks.cluster_n
-    if problem.grouping is not Grouping.DENSE:
-        down = ceil_div(problem.group_rows, height)  # all that want the same rows of B, begun at once
-        return min(max(1 << (down - 1).bit_length(), LEAST_RASTER), MOST_RASTER)
     wave = device.num_sms // (blocks.cluster_m * blocks.cluster_n)
     down, right = ceil_div(problem.group_rows, height), ceil_div(problem.n, width)
+    if problem.grouping is not Grouping.DENSE and down * right < 2 * wave:
+        # All that want the same rows of B, begun at once.
+        return min(max(1 << (down - 1).bit_length(), LEAST_RASTER), MOST_RASTER)
 
     def footprint(raster: int) -> tuple[int, int]:
         raster = min(raster, down)

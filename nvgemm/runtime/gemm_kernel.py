@@ -14,7 +14,7 @@ from nvgemm.runtime.build import Cubin, build
 from nvgemm.runtime.device_model import model
 from nvgemm.runtime.groups import Groups, group_stride, tall
 from nvgemm.runtime.kernel import Arguments, Kernel, Launch, load
-from nvgemm.runtime.making import Making, making, usual
+from nvgemm.runtime.making import Making, choose, making, usual
 
 _STRIP = (16, 64)  # rows and columns of D that a warp stores at a time
 
@@ -95,9 +95,8 @@ def gemm_kernel(problem: Problem, ordinal: int, policy: str, num_sms: int | None
     """The kernel for `problem` on `num_sms` SMs, if nothing has to be built or loaded for it."""
     known = _kernels.get((problem, ordinal, policy, num_sms))
     if known is None:
-        chosen_by = model(sm_limit.within(ordinal, num_sms))
-        config = select_config(problem, chosen_by)
-        if (config, making(policy, problem, config, chosen_by), ordinal) in _modules:
+        config, made = choose(problem, policy, model(sm_limit.within(ordinal, num_sms)))
+        if (config, made, ordinal) in _modules:
             return load_gemm_kernel(problem, ordinal, policy, num_sms)
     return known
 
@@ -114,6 +113,5 @@ def loaded_otherwise(problem: Problem, ordinal: int, policy: str, num_sms: int |
 def load_gemm_kernel(problem: Problem, ordinal: int, policy: str, num_sms: int | None) -> GemmKernel:
     """Choose, build and load the kernel for `problem`, each only where it has not been done before."""
     device = sm_limit.within(ordinal, num_sms)
-    config = select_config(problem, model(device))
-    kernel = GemmKernel(config, making(policy, problem, config, model(device)), device)
+    kernel = GemmKernel(*choose(problem, policy, model(device)), device)
     return _kernels.setdefault((problem, ordinal, policy, num_sms), kernel)

@@ -1,4 +1,4 @@
-"""How a configuration becomes a cubin: the policy of its control bits, and the compiler."""
+"""Which kernel a product gets, and how it is made: the policy of the control bits, and the compiler."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from nvgemm import settings
 from nvgemm.choice import tables
 from nvgemm.choice.config import GemmConfig
 from nvgemm.choice.cost import Model
+from nvgemm.choice.heuristic import select_config
 from nvgemm.choice.problem import Problem
 from nvgemm.runtime import nvrtc
 
@@ -30,6 +31,12 @@ class Making(NamedTuple):
     compiler: str | None = None
 
 
+def choose(problem: Problem, policy: str, device: Model) -> tuple[GemmConfig, Making]:
+    """The kernel for `problem` on `device`, and how it is made."""
+    config = select_config(problem, device)
+    return config, making(policy, problem, config, device)
+
+
 def making(policy: str, problem: Problem, config: GemmConfig, device: Model) -> Making:
     """What `policy` means for the kernel of `problem`.
 
@@ -48,7 +55,7 @@ def usual(config: GemmConfig) -> str:
     """The policy that measured best for this kind of kernel."""
     if config.num_consumers == 1:  # nobody to give the issue slot to
         return "asis"
-    if config.block_m != 128:
+    if config.block_m != 128 or config.block_n == 256:
         return "s2e4"
     return "s3e4" if config.begins_inside and config.block_n > 128 else "s2e2"
 

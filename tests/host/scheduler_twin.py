@@ -79,13 +79,24 @@ class Launch:
 
     def compute(self, cluster: int, of: Segment, index: int) -> None:
         size = self.config.cluster_size
-        for rank in range(size):
-            tile = self.place(of, index, rank)
-            if self.config.grouping is Grouping.CONTIGUOUS:
-                tile = tile._replace(group=self.layout[tile.row // self.config.alignment * self.config.alignment])
-                if tile.group >= self.config.num_groups:
-                    continue
+        tiles = [self.place(of, index, rank) for rank in range(size)]
+        if self.config.grouping is Grouping.CONTIGUOUS:
+            tiles = self.pair_up(tiles)
+        for rank, tile in enumerate(tiles):
             self.tiles[cluster * size + rank].append(tile)
+
+    def pair_up(self, tiles: list[Tile]) -> list[Tile]:
+        """With `group_of`. A block without a group goes along with its peer's; none is computed where none has one."""
+        alignment, none = self.config.alignment, self.config.num_groups
+        rows = [tile.row // alignment * alignment for tile in tiles]
+        groups = [self.layout[row] if tile.row < self.m else none for row, tile in zip(rows, tiles, strict=True)]
+        peer = next((group for group in groups if group < none), none)
+        if peer == none:
+            return []
+        return [
+            tile._replace(group=group) if group < none else tile._replace(group=peer, valid_rows=0)
+            for tile, group in zip(tiles, groups, strict=True)
+        ]
 
     def place(self, of: Segment, index: int, rank: int) -> Tile:
         config = self.config

@@ -14,7 +14,7 @@ from nvgemm.choice.problem import Grouping, Overlap, Problem, ceil_div
 @pytest.mark.parametrize("pdl", [False, True])
 def test_the_problem_is_that_of_the_call(layout: str, pdl: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     built: list[Problem] = []
-    monkeypatch.setattr(ahead, "select_config", lambda problem, device: built.append(problem))
+    monkeypatch.setattr(ahead, "choose", lambda problem, policy, device: (built.append(problem), ()))
     monkeypatch.setattr(ahead, "build_config", lambda config, *made: None)
     ahead.build_grouped(layout, G, M if layout in FLAT else MMAX, N, K, expected_m=20, policy="asis", pdl=pdl)
     grouping = Grouping[layout.upper()]
@@ -27,7 +27,7 @@ def test_the_problem_is_that_of_the_call(layout: str, pdl: bool, monkeypatch: py
 
 def test_expected_rows_default_to_what_the_operands_tell(monkeypatch: pytest.MonkeyPatch) -> None:
     built: list[Problem] = []
-    monkeypatch.setattr(ahead, "select_config", lambda problem, device: built.append(problem))
+    monkeypatch.setattr(ahead, "choose", lambda problem, policy, device: (built.append(problem), ()))
     monkeypatch.setattr(ahead, "build_config", lambda config, *made: None)
     for layout in ("masked", "offsets"):
         ahead.build_grouped(layout, G, M, N, K, policy="asis")

@@ -47,7 +47,11 @@ REPEATED = {
         "ticket = gridDim.x / CLUSTER_SIZE + drawn;",
         "while (index() < count_tiles_m(rows) * TILES_N) {",
         "if (tile.group < NUM_GROUPS) return true;",
-        "next_group = load_settled(layout + tile.row / ALIGNMENT * ALIGNMENT);",
+        "next_group = group_of(tile.row);",
+        "return row < rows ? load_settled(layout + row / ALIGNMENT * ALIGNMENT) : NUM_GROUPS;",
+        "next_peer_group = group_of(rank_m == 0 ? tile.row + STEP_M : tile.row - STEP_M);",
+        "peer_group = next_peer_group < NUM_GROUPS ? next_peer_group : tile.group;"
+        " if (tile.group < NUM_GROUPS) return; tile.group = peer_group; tile.valid_rows = 0;",
         "row < tile.valid_rows ? load_settled(layout + tile.row + row) : NUM_GROUPS;",
         "rows = lead(of.row) + of.rows, tiles_m = count_tiles_m(rows);",
         "band = index / (RASTER_M * TILES_N); const uint32_t in_band = index % (RASTER_M * TILES_N);",

@@ -66,6 +66,15 @@ def test_the_fastest_of_the_second_look_goes_into_the_table(tmp_path, capsys):
     }
 
 
+def test_of_configurations_that_are_level_the_shortest_round_is_taken():
+    """Which compiles sooner; one that is slower by more than the noise is not."""
+    likely = complete(Problem(4096, 4096, 7168, True), H100, tables.Blocks(128, 128, 2, 1, 1, 1))
+    assert likely is not None
+    us = {4: 100.0, 2: 100.3, 1: 101.0}
+    times = {likely._replace(k_unroll=unroll): Times(time, 0.0) for unroll, time in us.items()}
+    assert tune._best(times).k_unroll == 2
+
+
 def test_what_was_interrupted_is_taken_up(tmp_path, monkeypatch, capsys):
     shapes = [(64, 576, 7168), (128, 576, 7168), (256, 576, 7168)]
 
@@ -188,8 +197,8 @@ def test_the_raster_that_was_measured_is_kept(tmp_path, monkeypatch):
 def test_the_strips_that_were_measured_are_kept(tmp_path, monkeypatch):
     class Stored(Sweep):
         def times(self, configs, rounds):
-            taken = super().times(configs, rounds)
-            return dict(sorted(taken.items(), key=lambda item: (-item[0].block_n, item[0].num_d_strips)))
+            ordered = sorted(configs, key=lambda config: (-config.block_n, config.num_d_strips))
+            return {config: Times(10.0 + i, 0.0) for i, config in enumerate(ordered)}
 
     monkeypatch.setattr(tune, "Sweep", Stored)
     assert cli.main(["tune", "--shape", "512", "4096", "7168", "--candidates", "1", "--rounds", "1"]) == 0

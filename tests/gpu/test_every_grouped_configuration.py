@@ -1,0 +1,39 @@
+"""Grouped kernels of every kind are right, not only those that are picked; one that hangs fails and stops no other."""
+
+from __future__ import annotations
+
+import launch_grouped_configurations as launcher
+import pytest
+from launch_configurations import launch_all
+from launch_grouped_configurations import ARRANGEMENTS, job, problem
+from products import build_all
+
+from nvgemm.choice.completion import refinements
+from nvgemm.choice.config import GemmConfig
+from nvgemm.choice.cost import H100
+from nvgemm.choice.heuristic import candidates
+
+pytestmark = pytest.mark.gpu
+
+WIDTHS = (16, 64, 112, 144, 192, 256)
+EXPECTED_M = (20, 4096)  # rows of a group that kernels are chosen for
+
+
+def spread(layout: str) -> list[GemmConfig]:
+    """All kinds of tiles, consumers and clusters with these widths, for few and for many rows of a group."""
+    problems = [problem(layout, rows) for rows in EXPECTED_M]
+    legal = [config for each in problems for config in candidates(each, H100, WIDTHS)]
+    refined = [other for config in legal[::7] for other in refinements(problems[0], H100, config)]
+    return list(dict.fromkeys(legal + refined))
+
+
+@pytest.mark.parametrize("layout", ARRANGEMENTS)
+def test_bits(layout):
+    configs = spread(layout)
+    build_all(configs)
+    launch_all([job(layout, config) for config in configs], timeout=90, script=launcher.__file__)
+
+
+def test_pairs_of_blocks_of_rows_are_among_them():
+    """Such a pair shares B where it is of one group."""
+    assert {config.cluster_m for config in spread("contiguous")} == {1, 2}
