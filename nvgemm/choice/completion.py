@@ -69,15 +69,16 @@ def rasters(problem: Problem, config: GemmConfig) -> list[GemmConfig]:
 
 
 def refinements(problem: Problem, device: Model, config: GemmConfig) -> list[GemmConfig]:
-    """`config` first, and with a longer round of its loop, and with more strips of D, or stages in place of strips."""
+    """`config` first, and with rounds of its loop and strips of D, or stages in their place, that may be faster."""
     blocks = blocks_in(config)
-    longer = 2 * config.k_unroll if config.in_flight == 1 and config.k_unroll <= 2 else config.k_unroll
+    usual = _unroll(problem, blocks, config.in_flight)
+    longer = 2 * usual if config.in_flight == 1 and usual <= 2 else config.k_unroll
     stored = [complete(problem, device, blocks._replace(num_d_strips=strips)) for strips in range(1, MAX_STRIPS + 1)]
     others = [
         other._replace(k_unroll=k_unroll)
         for other in filter(None, stored)
         if other.num_stages >= config.num_stages
-        for k_unroll in sorted({config.k_unroll, longer})
+        for k_unroll in sorted({config.k_unroll, usual, longer})
     ]
     return list(dict.fromkeys([config, *others]))
 

@@ -42,8 +42,9 @@ def named_version(path: str) -> str | None:
 
 def _in_wheels(major: str) -> Iterator[Path]:
     package = importlib.util.find_spec("nvidia")
-    for root in (package.submodule_search_locations or ()) if package else ():
-        for folder in _FOLDERS:
+    roots = list(package.submodule_search_locations or ()) if package else []
+    for folder in _FOLDERS:  # the newer wheel first, whichever of the places it is in
+        for root in roots:
             yield from sorted(Path(root, folder).glob(f"libnvrtc.so.{major}*"))
 
 

@@ -36,7 +36,7 @@ def test_info_tells_the_tables_of_a_device(capsys: pytest.CaptureFixture[str], m
     monkeypatch.setattr(driver, "device_count", lambda: 2)
     monkeypatch.setattr(driver, "device", devices.__getitem__)
     text = output(capsys, "info")
-    assert "H200, compute capability 9.0, 132 SMs; tables of measured blocks: h100" in text
+    assert "H200, compute capability 9.0, 132 SMs; tables of measured blocks: h200" in text
     assert "H20, compute capability 9.0, 78 SMs; tables of measured blocks: none has as many SMs" in text
 
 

@@ -142,10 +142,15 @@ def test_no_shipped_table_has_the_shapes_that_test_the_model():
 
 
 def test_shipped_tables_say_what_they_were_measured_on():
-    assert [path.stem for path in sorted(tables.SHIPPED.glob("*.json"))] == ["h100"]
-    assert tables.table(tables.H100).device["num_sms"] == H100.num_sms
-    groupings = {key[0] for key in tables.table(tables.H100).products}
-    assert groupings == {grouping.name.lower() for grouping in (Grouping.DENSE, Grouping.MASKED, Grouping.OFFSETS)}
+    shipped = {path.stem: tables.table(str(path)) for path in sorted(tables.SHIPPED.glob("*.json"))}
+    assert {name: table.device["name"] for name, table in shipped.items()} == {
+        "h100": "NVIDIA H100 80GB HBM3",
+        "h200": "NVIDIA H200",
+    }
+    assert all(table.device["num_sms"] == H100.num_sms for table in shipped.values())
+    measured = {Grouping.DENSE, Grouping.MASKED, Grouping.OFFSETS, Grouping.CONTIGUOUS}
+    for table in shipped.values():
+        assert {key[0] for key in table.products} == {grouping.name.lower() for grouping in measured}
 
 
 def test_a_neighbour_decides_where_tiles_are_many(tmp_path):
