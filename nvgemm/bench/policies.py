@@ -51,13 +51,14 @@ class Ratios(NamedTuple):
 class PolicySweep:
     """One product on device 0 in one configuration; needs torch."""
 
-    def __init__(self, workload: Workload, blocks: Blocks) -> None:
+    def __init__(self, workload: Workload, blocks: Blocks, sets: int | None = None) -> None:
+        """`sets`: of operands; default: as many as keep them out of the L2 under load."""
         self._torch, self._device = libraries.torch(), driver.require_hopper(0)
         config = complete(workload.problem, model(self._device), blocks)
         if config is None:
             raise ValueError(f"{workload.name}: no kernel is built for {blocks}")
         self._config, self._flush = config, cold.Flush(self._torch)
-        sets = sustained.sets_of(workload.shape.bytes)
+        sets = sets or sustained.sets_of(workload.shape.bytes)
         self._operands = [operands(self._torch, workload) for _ in range(sets)]
         self._kernels = {ASIS: GemmKernel(config, ASIS, self._device)}
         self._expected = self._results(self._launches(ASIS))
