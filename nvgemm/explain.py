@@ -7,7 +7,7 @@ from typing import Any
 from nvgemm.choice import checks
 from nvgemm.choice.config import GemmConfig
 from nvgemm.choice.cost import H100_CLOCK, Model, predict
-from nvgemm.choice.heuristic import candidates, measured_config, select_config
+from nvgemm.choice.heuristic import candidates, select
 from nvgemm.choice.problem import Problem, ceil_div, traffic_bytes, traffic_bytes_with_scales
 from nvgemm.runtime.device_model import model, model_here
 from nvgemm.runtime.gemm_kernel import GemmKernel
@@ -61,13 +61,13 @@ def weigh(m: int, n: int, k: int, num_sms: int | None = None) -> dict[str, Any]:
     checks.sizes(m, n, k)
     name, device = model_here(num_sms)
     problem = Problem(m, n, k, True)
-    chosen = select_config(problem, device)
+    chosen, measured = select(problem, device)
     ranked = sorted({chosen, *candidates(problem, device)}, key=lambda config: predict(config, problem, device))
     return {
         "product": {"m": m, "n": n, "k": k},
         "device": {"name": name, "num_sms": device.num_sms},
         "floor": _floor(m, n, k, device),
-        "chosen": {**_weighed(chosen, problem, device), "measured": measured_config(problem, device) is not None},
+        "chosen": {**_weighed(chosen, problem, device), "measured": measured and measured.m},
         "candidates": [_weighed(config, problem, device) for config in ranked[:SHOWN]],
         "num_candidates": len(ranked),
     }
@@ -76,7 +76,8 @@ def weigh(m: int, n: int, k: int, num_sms: int | None = None) -> dict[str, Any]:
 def as_text(facts: dict[str, Any]) -> str:
     """The facts of `weigh` as lines and a table; ``*`` marks the choice."""
     floor, chosen = facts["floor"], facts["chosen"]
-    why = "measured as the fastest" if chosen["measured"] else "least predicted time"
+    m = chosen["measured"]
+    why = "least predicted time" if m is None else f"measured as the fastest at M = {m}"
     lines = [
         f"{_title(**facts['product'])} on {facts['device']['name']}",
         f"  floor   {floor['tensor_us']:.1f} µs of the tensor cores at their full rate, "

@@ -21,7 +21,7 @@ from nvgemm.runtime import driver
 from nvgemm.runtime.arrays import view
 from nvgemm.runtime.device_model import model
 from nvgemm.runtime.gemm_kernel import GemmKernel, build_config
-from nvgemm.runtime.making import Making
+from nvgemm.runtime.making import Making, making
 
 WIDTHS = range(8, 193, 8)  # of tiles: more than the model alone chooses from
 _TOLERANCE = 5e-3  # of the norm: sums in another order, rounded to BF16
@@ -58,7 +58,7 @@ class Sweep:
         """
         configs = list(configs)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            list(pool.map(lambda config: build_config(config, settings.sass), configs))
+            list(pool.map(lambda config: build_config(config, *_making(config)), configs))
         runs = {str(i): self._checked(config) for i, config in enumerate(configs)}
         times = measure(self._torch, self._flush, runs, rounds)
         return {configs[int(i)]: of for i, of in sorted(times.items(), key=lambda item: item[1].us)}
@@ -73,13 +73,18 @@ class Sweep:
         return launch
 
     def _launch(self, config: GemmConfig) -> Callable[[], None]:
-        kernel = GemmKernel(config, Making(settings.sass), driver.device(0))
+        kernel = GemmKernel(config, _making(config), driver.device(0))
         stream = self._torch.cuda.current_stream()
         bound = kernel.bind(*(view(x, "operand") for x in self._operands.arrays))
         return lambda: bound(stream.cuda_stream)
 
     def _result(self) -> Any:
         return self._operands.valid(self._operands.d).float()
+
+
+def _making(config: GemmConfig) -> Making:
+    """As of its kind: what policy suits a product best is searched later."""
+    return making(settings.sass, config)
 
 
 def run(m: int, n: int, k: int, count: int = 24) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 from nvgemm.choice import tables
 from nvgemm.choice.completion import blocks_in, complete
@@ -16,15 +17,31 @@ from nvgemm.choice.problem import Grouping, Overlap, Problem, ceil_div
 BLOCKS_N = (8, 16, 32, 48, 64, 96, 112, 128, 144, 160, 176, 192)
 MOST_WAVES = 8  # of tiles smaller than this; more were predicted fastest for 7 of 20,000 shapes, by 3 % at most
 SMALL_TILE = 128 * 96
+LONG_GROUP = 8  # tiles down, in the mean
 CLUSTERED = {2: 1.0, 4: 0.97}  # share of the SMs that run clusters of so many at once: a GPC of 18 has 4 of 4 (H100)
 
 
-@lru_cache(maxsize=65536)
+class Choice(NamedTuple):
+    """A configuration, and what a table has of the product, where that decided it."""
+
+    config: GemmConfig
+    measured: tables.Measured | None
+
+
 def select_config(problem: Problem, device: Model = H100) -> GemmConfig:
     """The measured configuration for `problem` on `device`, else the one with the least predicted time."""
-    measured = measured_config(problem, device)
-    if measured is not None:
-        return measured
+    return select(problem, device).config
+
+
+@lru_cache(maxsize=65536)
+def select(problem: Problem, device: Model = H100) -> Choice:
+    """The same, and what it goes by."""
+    measured = tables.lookup(problem, device.tables, device.num_sms)
+    config = measured and _of_table(measured.blocks, problem, device)
+    return Choice(config, measured) if config else Choice(_of_model(problem, device), None)
+
+
+def _of_model(problem: Problem, device: Model) -> GemmConfig:
     if problem.grouping is not Grouping.DENSE:
         return likeliest(problem, device)
     alike = likeliest(problem._replace(m=tables.bucket(problem.m), overlap=Overlap.ALONE), device)
@@ -39,20 +56,17 @@ def likeliest(problem: Problem, device: Model) -> GemmConfig:
     return min(candidates(problem, device), key=lambda config: predict(config, problem, device))
 
 
-def measured_config(problem: Problem, device: Model = H100) -> GemmConfig | None:
-    """The configuration that was measured as the fastest for `problem` on such a device, or None."""
-    measured = tables.lookup(problem, device.tables, device.num_sms)
-    if measured is None:
-        return None
-    if not is_legal(measured.blocks):
-        text = f"a table of measured blocks has some that no kernel is built for: {measured.blocks}"
-        warnings.warn(text, stacklevel=2)
-        return None
-    return complete(problem, device, measured.blocks)
+def _of_table(blocks: tables.Blocks, problem: Problem, device: Model) -> GemmConfig | None:
+    """The configuration of measured `blocks`; None where they do not suit `problem` after all."""
+    if is_legal(blocks):
+        return complete(problem, device, blocks)
+    warnings.warn(f"a table of measured blocks has some that no kernel is built for: {blocks}", stacklevel=2)
+    return None
 
 
 def candidates(problem: Problem, device: Model = H100, blocks_n: Sequence[int] = BLOCKS_N) -> Iterator[GemmConfig]:
     """Every legal configuration with these widths of tiles that could be the fastest."""
+    is_contiguous = problem.grouping is Grouping.CONTIGUOUS
     for block_m, num_consumers, k_split in CONSUMERS:
         if block_m > 64 and problem.group_rows <= block_m // 2:
             continue
@@ -65,6 +79,8 @@ def candidates(problem: Problem, device: Model = H100, blocks_n: Sequence[int] =
             for cluster_m, cluster_n, cluster_k in CLUSTERS:
                 if cluster_k > 1 and tiles * cluster_k > CLUSTERED[cluster_k] * device.num_sms:
                     continue
+                if cluster_m > 1 and is_contiguous and problem.group_rows < LONG_GROUP * block_m:
+                    continue  # too many of the pairs would be of two groups
                 blocks = tables.Blocks(block_m, block_n, num_consumers, k_split, cluster_m, cluster_n, None, cluster_k)
                 config = complete(problem, device, blocks)
                 if config is not None:

@@ -9,7 +9,6 @@ from nvgemm.choice.tables import Blocks
 
 CONSUMERS = ((64, 1, 1), (64, 2, 2), (64, 4, 4), (128, 2, 1), (256, 2, 1))  # block_m, num_consumers, k_split
 CLUSTERS = ((1, 1, 1), (2, 1, 1), (1, 2, 1), (1, 1, 2), (1, 1, 4))  # along M, along N, and that divide K
-LONG_GROUP = 8  # tiles down, in the mean
 MAX_STRIPS = 4  # of D for each warp
 RASTERS = (1, 2, 4, 8, 16, 32)  # tiles down before one to the right
 ACCUMULATOR_REGISTERS = {1: 216, 2: 200, 4: 68}  # by consumers, with the scales of B; their threads have some more
@@ -44,8 +43,6 @@ def suits(problem: Problem, device: Model, blocks: Blocks) -> bool:
         return False  # a consumer sends the sums of one slice
     if cluster_m == 2 and (block_n % 16 or problem.group_rows <= block_m):
         return False
-    if cluster_m == 2 and problem.grouping is Grouping.CONTIGUOUS and problem.group_rows < LONG_GROUP * block_m:
-        return False  # too many of the pairs would be of two groups
     if cluster_n == 2 and problem.n <= block_n:
         return False
     # 256×128 reads B half as often

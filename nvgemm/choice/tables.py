@@ -11,7 +11,7 @@ import json
 import math
 import os
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
@@ -53,12 +53,15 @@ class Measured(NamedTuple):
 
     Attributes
     ----------
+    m : int
+        Rows that it was measured with, as `bucket` gives them.
     policy : str or None
         Of the control bits, where it was searched.
     compiler : str or None
         Version of NVRTC that the policy was found with, where it is not the newest.
     """
 
+    m: int
     blocks: Blocks
     policy: str | None = None
     compiler: str | None = None
@@ -74,36 +77,29 @@ class Table(NamedTuple):
 def lookup(problem: Problem, paths: Iterable[str], num_sms: int) -> Measured | None:
     """What the first of these tables has of `problem` that has it and was measured on as many SMs, or None.
 
-    Where none has it, that of the nearest number of rows, if that is `NEAR` and tiles are many.
+    Where none has it, that of the nearest number of rows in any of them, if that is `NEAR` and tiles are many.
     """
-    deciding, found = _deciding(problem, paths, num_sms)
-    return deciding and deciding.products[found]
-
-
-def _deciding(problem: Problem, paths: Iterable[str], num_sms: int) -> tuple[Table | None, Key]:
     wanted = key(problem)
-    tables = [table for table in map(read, paths) if table and table.device["num_sms"] == num_sms]
-    exact = next((table for table in tables if wanted in table.products), None)
-    if exact is not None:
-        return exact, wanted
-    near = (((table, other) for other in _near(wanted, table, num_sms)) for table in tables)
-    return next(chain.from_iterable(near), (None, wanted))
+    read_ones = (table for table in map(read, paths) if table)
+    tables = [table.products for table in read_ones if table.device["num_sms"] == num_sms]
+    exact = next((products[wanted] for products in tables if wanted in products), None)
+    near = chain.from_iterable(_near(wanted, products, num_sms) for products in tables)
+    return exact or min(near, key=lambda found: _apart(found.m, wanted), default=None)
 
 
-def _near(wanted: Key, table: Table, num_sms: int) -> list[Key]:
-    """Products of `table` that differ from this one in rows alone, and little, the nearest first."""
+def _near(wanted: Key, products: Mapping[Key, Measured], num_sms: int) -> Iterator[Measured]:
+    """Those of `products` that differ from this one in rows alone, and little."""
     grouping, groups, m, n, k = wanted
+    for other, found in products.items():
+        is_alike = (*other[:2], *other[3:]) == (grouping, groups, n, k)
+        if is_alike and _apart(found.m, wanted) <= math.log(NEAR):
+            tiles = groups * ceil_div(m, found.blocks.block_m) * ceil_div(n, found.blocks.block_n)
+            if tiles >= FULL_WAVES * num_sms:
+                yield found
 
-    def distance(other: Key) -> float:
-        return abs(math.log(other[2] / m))
 
-    def is_near(other: Key, blocks: Blocks) -> bool:
-        tiles = groups * ceil_div(m, blocks.block_m) * ceil_div(n, blocks.block_n)
-        return distance(other) <= math.log(NEAR) and tiles >= FULL_WAVES * num_sms
-
-    rest = (grouping, groups, n, k)
-    alike = [(other, of.blocks) for other, of in table.products.items() if (*other[:2], *other[3:]) == rest]
-    return sorted((other for other, blocks in alike if is_near(other, blocks)), key=distance)
+def _apart(m: int, wanted: Key) -> float:
+    return abs(math.log(m / wanted[2]))
 
 
 def key(problem: Problem) -> Key:
@@ -158,7 +154,7 @@ def _table(path: str, changed: int) -> Table:
 
 def _measured(product: Mapping[str, Any]) -> Measured:
     texts = {name: str(product[name]) for name in ("policy", "compiler") if product.get(name) is not None}
-    return Measured(blocks_of(product), **texts)
+    return Measured(key_of(product)[2], blocks_of(product), **texts)
 
 
 def key_of(product: Mapping[str, Any]) -> Key:

@@ -53,7 +53,7 @@ class Cubin:
 def build(kernel: str, constants: Mapping[str, int], policy: str = "asis", compiler: str | None = None) -> Cubin:
     """Specialise ``kernels_cu/<kernel>.cu`` with `constants`, and compile, patch and verify it unless it is cached.
 
-    `compiler` is a version of NVRTC; default: that of the settings, else the newest.
+    `compiler` is a version of NVRTC, where the settings name none; default: the newest.
 
     Raises
     ------
@@ -74,6 +74,12 @@ def build(kernel: str, constants: Mapping[str, int], policy: str = "asis", compi
             raise CompileError(f"{kernel}: no cubin is cached for {dict(constants)}, and NVGEMM_COMPILE is 'never'")
         entry = _compile(source, key, dict(constants), policy, compiler)
     return _cubin(source, entry, is_new)
+
+
+def is_cached(kernel: str, constants: Mapping[str, int], policy: str, compiler: str | None) -> bool:
+    """Whether `build` would find it."""
+    key = _key(specialize(kernel, constants), policy)
+    return cubin_cache.get(kernel, key, _preferred_compiler(compiler)) is not None
 
 
 def applied_policy(meta: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ from ctypes import c_uint32, c_uint64, c_void_p
 from functools import lru_cache
 
 from nvgemm.choice.config import BLOCK_K, GemmConfig
-from nvgemm.choice.heuristic import select_config
+from nvgemm.choice.heuristic import select
 from nvgemm.choice.problem import Overlap, Problem, ceil_div, k_block_stride, sfa_strides, tma_aligned_size
 from nvgemm.runtime import compile_hint, draws, driver, sm_limit, tensor_map
 from nvgemm.runtime.array_view import ArrayView
@@ -14,14 +14,14 @@ from nvgemm.runtime.build import Cubin, build
 from nvgemm.runtime.device_model import model
 from nvgemm.runtime.groups import Groups, group_stride, tall
 from nvgemm.runtime.kernel import Arguments, Kernel, Launch, load
-from nvgemm.runtime.making import Making, choose, making, usual
+from nvgemm.runtime.making import Making, choose, making
 
 _STRIP = (16, 64)  # rows and columns of D that a warp stores at a time
 
 
 def build_config(config: GemmConfig, policy: str, compiler: str | None = None) -> Cubin:
     """The cubin of one configuration under `policy`, from the cache or the compiler. Needs no GPU."""
-    return build("fp8_gemm", config.constants(), usual(config) if policy == "tuned" else policy, compiler)
+    return build("fp8_gemm", config.constants(), policy, compiler)
 
 
 class GemmKernel:
@@ -104,9 +104,9 @@ def gemm_kernel(problem: Problem, ordinal: int, policy: str, num_sms: int | None
 def loaded_otherwise(problem: Problem, ordinal: int, policy: str, num_sms: int | None) -> GemmKernel | None:
     """A loaded kernel that differs in where its tiles begin alone: right for `problem` too, if not as fast."""
     device = sm_limit.within(ordinal, num_sms)
-    config = select_config(problem, model(device))
+    config, measured = select(problem, model(device))
     other = config._replace(begins_inside=not config.begins_inside)
-    made = making(policy, problem, other, model(device))
+    made = making(policy, other, measured)
     return GemmKernel(other, made, device) if (other, made, ordinal) in _modules else None
 
 

@@ -6,12 +6,13 @@ import sys
 from typing import NamedTuple
 
 from nvgemm import settings
-from nvgemm.choice import tables
 from nvgemm.choice.config import GemmConfig
 from nvgemm.choice.cost import Model
-from nvgemm.choice.heuristic import select_config
+from nvgemm.choice.heuristic import select
 from nvgemm.choice.problem import Problem
+from nvgemm.choice.tables import Measured
 from nvgemm.runtime import nvrtc
+from nvgemm.runtime.build import is_cached
 
 _told = False
 
@@ -24,7 +25,7 @@ class Making(NamedTuple):
     policy : str
         Of the control bits.
     compiler : str or None
-        Version of NVRTC; None: that of the settings, else the newest.
+        Version of NVRTC where the settings name none; None: the newest.
     """
 
     policy: str
@@ -33,22 +34,22 @@ class Making(NamedTuple):
 
 def choose(problem: Problem, policy: str, device: Model) -> tuple[GemmConfig, Making]:
     """The kernel for `problem` on `device`, and how it is made."""
-    config = select_config(problem, device)
-    return config, making(policy, problem, config, device)
+    config, measured = select(problem, device)
+    return config, making(policy, config, measured)
 
 
-def making(policy: str, problem: Problem, config: GemmConfig, device: Model) -> Making:
-    """What `policy` means for the kernel of `problem`.
+def making(policy: str, config: GemmConfig, measured: Measured | None = None) -> Making:
+    """What `policy` means for a kernel of `config`, if a table has `measured` of its product.
 
-    ``tuned`` is what was measured for the product, if anything was, and its compiler is installed; else what measured
-    best for the kind of kernel on an H100. Products are measured with tiles that divide their rows.
+    ``tuned`` is what was measured, and its compiler is installed, else what measured best for the kind of kernel on an
+    H100. Products are measured with tiles that divide their rows.
     """
     if policy != "tuned":
         return Making(policy)
-    found = tables.lookup(problem, device.tables, device.num_sms)
-    if found is None or found.policy is None or config.begins_inside or not _is_there(found.compiler):
+    if measured is None or measured.policy is None or config.begins_inside:
         return Making(usual(config))
-    return Making(found.policy, found.compiler)
+    found = Making(measured.policy, measured.compiler)
+    return found if _can_be_had(config, found) else Making(usual(config))
 
 
 def usual(config: GemmConfig) -> str:
@@ -60,20 +61,20 @@ def usual(config: GemmConfig) -> str:
     return "s3e4" if config.begins_inside and config.block_n > 128 else "s2e2"
 
 
-def _is_there(compiler: str | None) -> bool:
-    """Whether kernels of this compiler can be had; where one is missing that says so, once."""
+def _can_be_had(config: GemmConfig, made: Making) -> bool:
+    """Whether this compiler is here, or has been where the cache comes from; where it is missing that is said once."""
     global _told
-    if compiler is None or settings.compile == "never":  # then they were compiled elsewhere
+    if made.compiler is None:
         return True
-    if settings.nvrtc is not None:
-        return False
-    found = nvrtc.is_installed(compiler)
-    if not found and not _told and settings.hints:
+    if settings.compile == "never":
+        return is_cached("fp8_gemm", config.constants(), *made)
+    found = nvrtc.is_installed(made.compiler)
+    if not found and not _told and settings.hints and settings.nvrtc is None:
         _told = True
         print(
-            f"nvgemm: some products were measured fastest as NVRTC {compiler} compiles them, which is not installed "
-            f"(pip install 'nvgemm[nvrtc12]'); NVRTC {nvrtc.version()} does it instead "
-            "(said once; NVGEMM_HINTS=0 silences it)",
+            f"nvgemm: some products were measured fastest as NVRTC {made.compiler} compiles them, which is not "
+            "installed (pip install 'nvgemm[nvrtc12]'); the newest does it instead (said once; NVGEMM_HINTS=0 "
+            "silences it)",
             file=sys.stderr,
         )
     return found

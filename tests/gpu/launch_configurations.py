@@ -25,7 +25,7 @@ from nvgemm.choice.problem import Grouping
 from nvgemm.runtime import driver, specialize
 from nvgemm.runtime.arrays import view
 from nvgemm.runtime.gemm_kernel import GemmKernel
-from nvgemm.runtime.making import Making
+from nvgemm.runtime.making import making
 
 ROOT = Path(__file__).resolve().parents[2]
 MOST_COLUMNS = 1024  # of D that are compared where B is large
@@ -85,7 +85,7 @@ def _product(m: int, n: int, k: int) -> tuple[Product, np.ndarray, np.ndarray]:
 
 def _run(config: GemmConfig, policy: str, m: int, num_sms: int) -> None:
     device = driver.require_hopper(0)
-    kernel = GemmKernel(config, Making(policy), device._replace(num_sms=min(num_sms, device.num_sms)))
+    kernel = GemmKernel(config, making(policy, config), device._replace(num_sms=min(num_sms, device.num_sms)))
     product, columns, expected = _product(m, config.shape_n, config.shape_k)
     (a, sfa), (b, sfb) = product.pairs()
     d = Guarded(m, config.shape_n)

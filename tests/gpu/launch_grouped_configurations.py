@@ -21,7 +21,7 @@ from nvgemm.choice.problem import Problem
 from nvgemm.runtime import driver
 from nvgemm.runtime.arrays import view
 from nvgemm.runtime.gemm_kernel import GemmKernel
-from nvgemm.runtime.making import Making
+from nvgemm.runtime.making import making
 
 N, K, GROUPS = 520, 1168, 4  # two tiles of the widest side by side, 10 k-blocks
 FEW_SMS = 6  # each CTA computes several tiles
@@ -51,7 +51,7 @@ def _product(layout: str) -> tuple[Arrangement, GroupedProduct, np.ndarray]:
 
 
 def _run(layout: str, config: GemmConfig) -> None:
-    kernel = GemmKernel(config, Making("tuned"), driver.require_hopper(0)._replace(num_sms=FEW_SMS))
+    kernel = GemmKernel(config, making("tuned", config), driver.require_hopper(0)._replace(num_sms=FEW_SMS))
     arrangement, product, expected = _product(layout)
     d = GuardedRows(arrangement.rows.shape, N)
     operands = (*product.left(), *product.right(), d.view, product.put(arrangement.indices))

@@ -17,6 +17,7 @@ from nvgemm.choice.problem import Problem, ceil_div, sfa_stride
 from nvgemm.runtime import driver
 from nvgemm.runtime.device_model import model
 from nvgemm.runtime.gemm_kernel import build_config
+from nvgemm.runtime.making import making
 
 POISON = 0x7FC1  # a BF16 NaN that no kernel makes
 NORMAL_CODES = reference.encode_e4m3([150 * NormalDist().inv_cdf((i + 0.5) / 256) for i in range(256)])
@@ -152,4 +153,4 @@ def configs(shapes: Iterable[tuple[int, int, int]]) -> dict[GemmConfig, None]:
 def build_all(chosen: Iterable[GemmConfig], policy: str | None = None) -> None:
     """Compile on all cores what is not cached, so that no test waits for one kernel after the other."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(lambda config: build_config(config, policy or settings.sass), chosen))
+        list(pool.map(lambda config: build_config(config, *making(policy or settings.sass, config)), chosen))

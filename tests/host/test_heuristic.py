@@ -9,13 +9,14 @@ import time
 from pathlib import Path
 
 import pytest
+from measured import measured_config
 
 from nvgemm.bench.suites import DENSE
 from nvgemm.bench.sweep import WIDTHS
 from nvgemm.choice import heuristic, tables
 from nvgemm.choice.completion import blocks_in, orders, rasters, refinements
 from nvgemm.choice.cost import H100, Model, predict
-from nvgemm.choice.heuristic import candidates, measured_config, select_config
+from nvgemm.choice.heuristic import candidates, select, select_config
 from nvgemm.choice.problem import Problem
 
 SHAPES = [(m, n, k) for m in (1, 5, 63, 128, 300, 4096) for n, k in ((8, 16), (24, 7168), (2112, 1040), (7168, 16384))]
@@ -62,7 +63,7 @@ def test_a_few_rows_are_not_measured_with_many():
 def test_the_waves_that_are_left_out_would_not_be_chosen(monkeypatch):
     chosen = {shape: select_config(Problem(*shape, True)) for shape in [*DENSE, *SHAPES]}
     monkeypatch.setattr(heuristic, "MOST_WAVES", 1 << 40)
-    assert chosen == {shape: select_config.__wrapped__(Problem(*shape, True)) for shape in chosen}
+    assert chosen == {shape: select.__wrapped__(Problem(*shape, True)).config for shape in chosen}
 
 
 def test_every_legal_n_and_small_k():
@@ -88,7 +89,7 @@ def test_deterministic_across_processes():
     code += "print([hash(select_config(Problem(*shape, True))) for shape in DENSE])"
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
-    select_config.cache_clear()
+    select.cache_clear()
     assert done.stdout.strip() == str([hash(select_config(Problem(*shape, True))) for shape in DENSE])
 
 
@@ -97,13 +98,13 @@ def test_quick():
     times = []
     for m, n, k in DENSE:
         start = time.perf_counter()
-        select_config.__wrapped__(Problem(m, n, k, True))
+        select.__wrapped__(Problem(m, n, k, True))
         times.append(time.perf_counter() - start)
     assert statistics.median(times) < 0.02  # seconds; 3 ms on an idle machine
-    before = select_config.cache_info().misses
+    before = select.cache_info().misses
     for _ in range(2):
         select_config(Problem(4095, 7168, 2048, True))
-    assert select_config.cache_info().misses <= before + 1
+    assert select.cache_info().misses <= before + 1
 
 
 @pytest.mark.parametrize("n", [576, 2112, 4096])

@@ -19,6 +19,7 @@ from nvgemm.choice.problem import Grouping, Problem
 from nvgemm.runtime import nvrtc
 from nvgemm.runtime.build import Cubin
 from nvgemm.runtime.gemm_kernel import build_config
+from nvgemm.runtime.making import making
 from nvgemm.runtime.sources import kernels_dir
 from nvgemm.runtime.specialize import Source, wgmma_header
 from nvgemm.sass.policy import apply
@@ -57,7 +58,7 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[GemmConfi
     configs = list(dict.fromkeys(select_config(problem) for problem in problems))
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(2) as pool:
         patch.setattr(settings, "cache_dir", str(tmp_path_factory.mktemp("cache")))
-        cubins = pool.map(lambda config: build_config(config, "tuned"), configs)
+        cubins = pool.map(lambda config: build_config(config, *making("tuned", config)), configs)
         yield dict(zip(configs, cubins, strict=True))
 
 

@@ -6,11 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+from measured import measured_config
 
 from nvgemm.bench.suites import SUITES
 from nvgemm.choice import tables
 from nvgemm.choice.cost import H100, Model
-from nvgemm.choice.heuristic import measured_config, select_config
+from nvgemm.choice.heuristic import candidates, select_config
 from nvgemm.choice.problem import Grouping, Problem
 from nvgemm.choice.tables import Blocks
 
@@ -161,6 +162,19 @@ def test_a_neighbour_decides_where_tiles_are_many(tmp_path):
         assert (found and found.blocks.block_n) == block_n, m
     assert tables.lookup(Problem(8500, 24576, 1536, True), [path], 132).policy == "e4"
     assert tables.lookup(Problem(8500, 24576, 1536, True), [path], 78) is None
+    farther = table(tmp_path, "own.json", products=[big | {"m": 10_000, "block_n": 160}])
+    assert tables.lookup(Problem(8500, 24576, 1536, True), [farther, path], 132).blocks.block_n == 192
+
+
+def test_rows_that_share_an_entry_share_its_clusters(tmp_path):
+    """A table's pairs of contiguous blocks hold for all rows of its entry, though the model has none for so few."""
+    pairs = PRODUCT | {"grouping": "contiguous", "groups": 8, "m": 1024, "n": 4096, "k": 7168}
+    pairs |= {"block_m": 128, "block_n": 256, "num_consumers": 2, "k_split": 1, "cluster_m": 2}
+    own = Model(tables=(table(tmp_path, products=[pairs]),))
+    for rows in (1024, 1000):
+        problem = Problem(8 * 1024, 4096, 7168, True, Grouping.CONTIGUOUS, 8, 128, rows)
+        assert measured_config(problem, own).cluster_m == 2
+    assert all(config.cluster_m == 1 for config in candidates(problem) if config.block_m == 128)
 
 
 def test_few_tiles_have_no_neighbour(tmp_path):

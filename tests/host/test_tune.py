@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from measured import measured_config
 
 from nvgemm import cli, settings, tune
 from nvgemm.bench.cold import Times
@@ -16,7 +17,7 @@ from nvgemm.bench.workload import Workload
 from nvgemm.choice import tables
 from nvgemm.choice.completion import blocks_in, complete
 from nvgemm.choice.cost import H100
-from nvgemm.choice.heuristic import candidates, measured_config, select_config
+from nvgemm.choice.heuristic import candidates, select_config
 from nvgemm.choice.problem import Problem
 from nvgemm.runtime import device_model
 from nvgemm.runtime.driver import Device
@@ -185,13 +186,13 @@ def test_what_another_process_adds_meanwhile_is_kept(tmp_path, monkeypatch):
 def test_the_raster_that_was_measured_is_kept(tmp_path, monkeypatch):
     class Walked(Sweep):
         def times(self, configs, rounds):
-            taken = super().times(configs, rounds)
-            return dict(sorted(taken.items(), key=lambda item: item[0].raster_m != 8))
+            ordered = sorted(configs, key=lambda config: config.raster_m != 8)
+            return {config: Times(10.0 + i, 0.0) for i, config in enumerate(ordered)}
 
     monkeypatch.setattr(tune, "Sweep", Walked)
     assert cli.main(["tune", "--shape", "4096", "7168", "2048", "--candidates", "1", "--rounds", "1"]) == 0
-    ((blocks, *_),) = tables.table(str(tmp_path / "tuned.json")).products.values()
-    assert blocks.raster_m == 8
+    (found,) = tables.table(str(tmp_path / "tuned.json")).products.values()
+    assert found.blocks.raster_m == 8
 
 
 def test_the_strips_that_were_measured_are_kept(tmp_path, monkeypatch):
@@ -210,8 +211,8 @@ def test_the_strips_that_were_measured_are_kept(tmp_path, monkeypatch):
 
 def test_the_unroll_that_was_measured_is_kept(tmp_path):
     assert cli.main(["tune", "--shape", "256", "7168", "16384", "--candidates", "1", "--rounds", "1"]) == 0
-    ((blocks, *_),) = tables.table(str(tmp_path / "tuned.json")).products.values()
-    assert blocks.k_unroll is not None
+    (found,) = tables.table(str(tmp_path / "tuned.json")).products.values()
+    assert found.blocks.k_unroll is not None
 
 
 @pytest.mark.parametrize("suite", ["contiguous", "masked", "offsets"])

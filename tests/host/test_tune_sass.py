@@ -18,9 +18,10 @@ from nvgemm.bench.cold import Times
 from nvgemm.bench.policies import AGAIN, ASIS, GRID, Ratios, ratios_of
 from nvgemm.choice import tables
 from nvgemm.choice.cost import H100
-from nvgemm.choice.heuristic import select_config
-from nvgemm.choice.problem import Problem
-from nvgemm.runtime import making, nvrtc
+from nvgemm.choice.heuristic import select, select_config
+from nvgemm.choice.problem import Grouping, Problem
+from nvgemm.runtime import making, nvrtc, nvrtc_library
+from nvgemm.runtime.gemm_kernel import build_config
 from nvgemm.runtime.making import Making
 from nvgemm.sass import policy
 
@@ -170,8 +171,8 @@ def table(tmp_path) -> str:
 
 
 def made(policy: str, path: str, **changes) -> Making:
-    config = select_config(PROBLEM)._replace(**changes)
-    return making.making(policy, PROBLEM, config, H100._replace(tables=(path,)))
+    config, measured = select(PROBLEM, H100._replace(tables=(path,)))
+    return making.making(policy, config._replace(**changes), measured)
 
 
 def test_a_call_takes_the_tables_policy_and_compiler(table, monkeypatch):
@@ -198,9 +199,33 @@ def test_a_compiler_that_the_user_names_is_taken_without_a_word(table, monkeypat
     assert capsys.readouterr().err == ""
 
 
-def test_cubins_that_were_compiled_elsewhere_are_looked_for(table, monkeypatch):
+@pytest.mark.parametrize("policy", ["e4", None])
+def test_where_nothing_is_compiled_the_way_is_taken_that_the_cache_has(table, monkeypatch, policy):
+    """It may come from where the compiler of the table was installed, or from where it was not."""
+    config, usual = select_config(PROBLEM), making.usual(select_config(PROBLEM))
+    build_config(config, policy or usual)
     monkeypatch.setattr(settings, "compile", "never")
-    assert made("tuned", table) == ("e4", "1.2")
+    found = made("tuned", table)
+    assert found == (("e4", "1.2") if policy else (usual, None))
+    assert build_config(config, *found).meta["policy"] == (policy or usual)
+
+
+def test_a_policy_goes_with_the_blocks_that_it_was_measured_for():
+    """Groups that begin at 64 rows share the entry of those that begin at 128, but not its tiles."""
+    problem = Problem(32768, 7168, 2048, True, Grouping.CONTIGUOUS, 4, 128, 8192)
+    measured = tables.lookup(problem, [tables.H100], 132)
+    assert making.choose(problem, "tuned", H100)[1].policy == measured.policy != making.usual(select_config(problem))
+    config, found = making.choose(problem._replace(alignment=64), "tuned", H100)
+    assert config.block_m == 64
+    assert found.policy == making.usual(config)
+
+
+def test_a_hint_needs_no_compiler_at_all(table, monkeypatch, capsys):
+    monkeypatch.setattr(making, "_told", False)
+    monkeypatch.setattr(nvrtc_library, "_in_wheels", lambda major: iter(()))
+    nvrtc._find.cache_clear()
+    assert made("tuned", table).compiler is None
+    assert "NVRTC 1.2" in capsys.readouterr().err
 
 
 def test_a_kernel_is_built_with_the_tables_policy(table, monkeypatch):
