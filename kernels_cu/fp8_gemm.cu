@@ -35,7 +35,8 @@ constexpr uint32_t CONSUMER_REGISTERS = NUM_CONSUMERS == 1 ? 248 : NUM_CONSUMERS
 
 // ---- producer, warp 0: A, B and the scales of A, by the copy engine ---------------------------------------------------
 
-// With a cluster along M its two CTAs need the same rows of B: each fetches half, and both receive both. Along N, so for A.
+// With a cluster along M its two CTAs need the same rows of B, unless their blocks of rows are of two groups (CONTIGUOUS):
+// each fetches half, and both receive both. Along N, so for A.
 struct Loader {
     SharedStorage& shared;
     const Scheduler& scheduler;

@@ -8,7 +8,7 @@ struct Tile {
     uint32_t row;         // first row of A and D: of all groups' together, or of the group's (OWN_ROWS)
     uint32_t column;      // first row of the group's B, first column of D
     uint32_t lead;        // rows at its beginning that do not count, because they are another group's
-    uint32_t valid_rows;  // rows of the tile that exist, with these; 0 for the idle half of an odd cluster
+    uint32_t valid_rows;  // rows of the tile that exist, with these; 0 for the idle half of a cluster
 };
 
 static_assert(!BEGINS_INSIDE || GROUPING == DENSE, "where groups meet there is no edge");

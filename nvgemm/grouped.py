@@ -41,7 +41,7 @@ def m_grouped_fp8_gemm_nt_contiguous(
     """Multiply rows of one tall A by the B of the group that they belong to; groups begin at aligned rows.
 
     ``d[m] = Σ_k a[m, k]·sfa[m, k//128] · b[g, n, k]·sfb[g, n//128, k//128]`` for each row m of group g, with the
-    arithmetic of `fp8_gemm_nt`. Rows that belong to nobody are read by nobody.
+    arithmetic of `fp8_gemm_nt`. Rows that belong to nobody are never multiplied.
 
     Parameters
     ----------

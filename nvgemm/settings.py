@@ -54,7 +54,7 @@ nvrtc: str | None = _text("nvrtc")
 """Path or version of another NVRTC; None: the newest wheel's, else the CUDA toolkit's."""
 
 hints: bool = _choice("hints", ("1", "0")) == "1"
-"""1: the first product of a process that has to compile says so on stderr, once; 0: it does not."""
+"""0: nothing is said on stderr of a first compilation, nor of a compiler that a table names and that is missing."""
 
 debug: int = int(_choice("debug", ("0", "1", "2")))
 """0 silent; 1 tells on stderr what is compiled and how long it takes; 2 also the options and what ptxas says of it."""

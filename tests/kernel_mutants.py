@@ -9,13 +9,15 @@ from typing import NamedTuple
 
 from nvgemm.choice.config import GemmConfig
 from nvgemm.choice.heuristic import candidates
-from nvgemm.choice.problem import Problem
+from nvgemm.choice.problem import Grouping, Problem
 from nvgemm.runtime.sources import kernels_dir
 
 Change = tuple[str, str, str]  # file, what stands there once, what comes in its place
 
 
 SHAPE = (200, 136, 2304)  # 18 k-blocks
+PAIRS = "pairs of blocks, which belong to groups"
+GROUPED = (2000, 520, 1168)  # N and K of `launch_grouped_configurations`
 FEW = "few k-blocks: "  # before a kind: as many as there are stages, so that the ring holds no consumer back
 KINDS = {
     "64 rows": lambda c: (c.block_m, c.k_split, c.cluster_size, c.in_flight) == (64, 1, 1, 1),
@@ -24,6 +26,7 @@ KINDS = {
     "K split by 2": lambda c: (c.k_split, c.cluster_size) == (2, 1),
     "cluster along M": lambda c: c.cluster_m == 2,
     "cluster that divides K": lambda c: (c.block_m, c.k_split, c.cluster_k) == (64, 1, 2),
+    PAIRS: lambda c: (c.block_m, c.k_split, c.cluster_m) == (64, 1, 2),
 }
 
 
@@ -89,6 +92,12 @@ MUTANTS = {
         (SUMS, "    ptx::bar_sync(1, NUM_CONSUMERS * 128);\n    if (k_rank == 0)", "    if (k_rank == 0)"),
         (SUMS, "    if (k_rank > 0) {\n", f"    if (k_rank > 0) {{\n        {_SLEEP}\n"),
     ),
+    "B of one group taken for the other's": Mutant(
+        PAIRS, (KERNEL, "else if (GROUPING == CONTIGUOUS && scheduler.peer_group != tile.group)", "else if (false)")
+    ),
+    "a block of nobody passed over, but not its peer": Mutant(
+        PAIRS, ("scheduler.cuh", "if (tile.group < NUM_GROUPS) return;\n", "return;\n")
+    ),
     "sums of the cluster added before they have come": Mutant(
         "cluster that divides K", (SUMS, "    ptx::mbarrier_try_wait(&shared.sums_full[warp], phase);\n", "")
     ),
@@ -107,6 +116,9 @@ __device__ __forceinline__ void jitter() {
 
 def of(kind: str) -> GemmConfig:
     """A short ring, so that stages are used again and again."""
+    if kind == PAIRS:
+        pairs = Problem(*GROUPED, True, Grouping.CONTIGUOUS, 4, 64, 2000)
+        return next(filter(KINDS[kind], candidates(pairs)))._replace(num_stages=4)
     m, n, k = SHAPE if not kind.startswith(FEW) else (*SHAPE[:2], 512)
     is_kind = KINDS[kind.removeprefix(FEW)]
     return next(config for config in candidates(Problem(m, n, k, True)) if is_kind(config))._replace(num_stages=4)

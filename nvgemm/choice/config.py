@@ -15,8 +15,8 @@ _STRIP_BYTES = 16 * 128
 class GemmConfig(NamedTuple):
     """The constants of `kernels_cu/fp8_gemm.cu`; each field is the constexpr of the same name in capitals.
 
-    Blocks are in elements; a cluster is 2 CTAs along M (they share B), 2 along N (they share A), some that divide the
-    k-blocks of one tile, or a single CTA.
+    Blocks are in elements; a cluster is 2 CTAs along M (they share B, where it is of one group), 2 along N (they share
+    A), some that divide the k-blocks of one tile, or a single CTA.
     """
 
     shape_n: int

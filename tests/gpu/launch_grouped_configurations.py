@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 from grouped_products import Arrangement, GroupedProduct, GuardedRows, contiguous, grouped, masked, offsets
 from grouped_products import problem as problem_of
-from launch_configurations import configuration
+from launch_configurations import begin, configuration
 from products import exact, same_bits
 
 from nvgemm.choice.config import GemmConfig
@@ -25,9 +25,16 @@ from nvgemm.runtime.making import making
 
 N, K, GROUPS = 520, 1168, 4  # two tiles of the widest side by side, 10 k-blocks
 FEW_SMS = 6  # each CTA computes several tiles
-BLOCKS = (-1, 0, 0, 0, 1, 2, -1, -1, 2, -1, 3)  # groups of 128 rows: pairs of one, of two, of one and none, and of none
+BLOCKS = (-1, 0, 0, 0, 1, 2, -1, -1, 2, -1, 3)  # groups of blocks: pairs of one, of two, of one and none, and of none
+
+
+def blocks(alignment: int) -> Arrangement:
+    """The last of them cut short."""
+    return contiguous(np.repeat(BLOCKS, alignment)[: 10 * alignment + alignment // 3], GROUPS, alignment)
+
+
 ARRANGEMENTS = {
-    "contiguous": contiguous(np.repeat(BLOCKS, 128)[: 10 * 128 + 45], GROUPS, 128),
+    **{f"contiguous-{alignment}": blocks(alignment) for alignment in (32, 64, 128)},
     "masked": masked([5, 0, 70, 300], 310),
     "offsets": offsets(np.cumsum([0, 5, 0, 70, 300]), 375),
 }
@@ -60,7 +67,7 @@ def _run(layout: str, config: GemmConfig) -> None:
 
 
 def _main() -> None:
-    print("", flush=True)
+    begin()
     for line in sys.stdin:
         fields = json.loads(line)
         config = configuration(fields["config"])

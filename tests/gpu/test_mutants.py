@@ -8,8 +8,10 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import launch_configurations as dense
+import launch_grouped_configurations as grouped
 import pytest
-from kernel_mutants import MUTANTS, SHAPE, of, with_changes, with_jitter
+from kernel_mutants import MUTANTS, PAIRS, SHAPE, of, with_changes, with_jitter
 from launch_configurations import job, launch_all
 from test_every_configuration import divided, fewest_stages
 
@@ -21,10 +23,12 @@ AT_ONCE = 6
 
 def failure(kernels: Path, kind: str) -> str | None:
     """What is wrong with three launches of the kernel in this folder; each CTA computes several tiles."""
-    jobs = [job(of(kind), SHAPE[0], num_sms=4)] * 3
+    of_groups = kind == PAIRS
+    jobs = [grouped.job("contiguous-64", of(kind)) if of_groups else job(of(kind), SHAPE[0], num_sms=4)] * 3
+    script = (grouped if of_groups else dense).__file__
     cache = str(kernels.parent / "cache")
     try:
-        launch_all(jobs, timeout=HANG, NVGEMM_TEST_KERNELS=str(kernels), NVGEMM_CACHE_DIR=cache)
+        launch_all(jobs, timeout=HANG, script=script, NVGEMM_TEST_KERNELS=str(kernels), NVGEMM_CACHE_DIR=cache)
     except AssertionError as error:
         return str(error)
     return None

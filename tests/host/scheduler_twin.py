@@ -20,6 +20,7 @@ class Tile(NamedTuple):
     column: int
     lead: int
     valid_rows: int
+    peer_group: int = WORD - 1  # of the other block of rows in a cluster along M
 
 
 class Segment(NamedTuple):
@@ -79,24 +80,28 @@ class Launch:
 
     def compute(self, cluster: int, of: Segment, index: int) -> None:
         size = self.config.cluster_size
-        tiles = [self.place(of, index, rank) for rank in range(size)]
-        if self.config.grouping is Grouping.CONTIGUOUS:
-            tiles = self.pair_up(tiles)
-        for rank, tile in enumerate(tiles):
+        for rank in range(size):
+            tile = self.place(of, index, rank)
+            if self.config.grouping is Grouping.CONTIGUOUS:
+                tile = tile._replace(group=self.group_of(tile.row))
+                if self.config.cluster_m == 2:
+                    tile = self.pair_up(tile, rank)
+                if tile.group >= self.config.num_groups:
+                    continue
             self.tiles[cluster * size + rank].append(tile)
 
-    def pair_up(self, tiles: list[Tile]) -> list[Tile]:
-        """With `group_of`. A block without a group goes along with its peer's; none is computed where none has one."""
-        alignment, none = self.config.alignment, self.config.num_groups
-        rows = [tile.row // alignment * alignment for tile in tiles]
-        groups = [self.layout[row] if tile.row < self.m else none for row, tile in zip(rows, tiles, strict=True)]
-        peer = next((group for group in groups if group < none), none)
-        if peer == none:
-            return []
-        return [
-            tile._replace(group=group) if group < none else tile._replace(group=peer, valid_rows=0)
-            for tile, group in zip(tiles, groups, strict=True)
-        ]
+    def pair_up(self, tile: Tile, rank: int) -> Tile:
+        """What the CTA of this rank makes of its own block and its peer's; it asks nobody."""
+        step, none = self.config.step_m, self.config.num_groups
+        next_peer_group = self.group_of(tile.row + step if rank == 0 else tile.row - step)
+        peer_group = next_peer_group if next_peer_group < none else tile.group
+        if tile.group >= none:
+            tile = tile._replace(group=peer_group, valid_rows=0)
+        return tile._replace(peer_group=peer_group)
+
+    def group_of(self, row: int) -> int:
+        alignment = self.config.alignment
+        return self.layout[row // alignment * alignment] if row < self.m else self.config.num_groups
 
     def place(self, of: Segment, index: int, rank: int) -> Tile:
         config = self.config

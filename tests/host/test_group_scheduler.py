@@ -43,6 +43,9 @@ def check(config: GemmConfig, layout: np.ndarray, m: int, num_sms: int, rng: np.
         assert len({len(tiles) for tiles in ctas}) == 1  # as many stages
         if config.grouping is not Grouping.CONTIGUOUS:
             assert len({tuple(tile.group for tile in tiles) for tiles in ctas}) == 1  # of the same B
+        elif config.cluster_m == 2:
+            for one, other in zip(*ctas, strict=True):  # each CTA alone decides whether they share B
+                assert (one.peer_group, other.peer_group) == (other.group, one.group)
         for tile in (tile for tiles in ctas for tile in tiles):
             rows = rows_in_tile(launch, tile)
             assert tile.row % 4 == 0, "scales of A are read from 16-byte units on"

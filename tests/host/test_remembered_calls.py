@@ -338,15 +338,38 @@ def test_an_array_whose_shape_was_set_is_read_again(kernel, cupy_arrays):
     with pytest.raises(ValueError, match=r"d: expected shape \(64, 576\)"):
         cupy_arrays.call()
     cupy_arrays.d.shape = (M, N)
+    cupy_arrays.a[0].shape = (M, 2, K // 2)
+    with pytest.raises(ValueError, match=r"a: expected a matrix \[M, K\], got 3 dimensions"):
+        cupy_arrays.call()
+    cupy_arrays.a[0].shape = (M, K)
     before = len(kernel.launched)
     cupy_arrays.call()
     assert len(kernel.launched) == before + 1
 
 
-def test_calls_with_new_arrays_are_not_kept(cupy_arrays):
+def test_calls_with_new_arrays_are_not_kept(cupy_arrays, monkeypatch):
+    """Whichever is new in each call, though a pool gives it the same memory again: keeping one would cost 2 µs."""
+    kept = []
+    monkeypatch.setattr(remembered, "_Living", lambda *fields: kept.append(fields))
     for _ in range(9):
         cupy_arrays.call(d=cupy_arrays.array(6, (M, N), "uint16"))
+    for _ in range(9):
+        cupy_arrays.a = cupy_arrays.array(1, (M, K), "uint8"), cupy_arrays.a[1]
+        cupy_arrays.call()
+    assert not kept
+    cupy_arrays.call()
+    assert len(kept) == 1
+
+
+def test_new_activations_are_not_kept_where_results_are_allocated(cupy_arrays, monkeypatch):
+    monkeypatch.setattr(memory, "empty", lambda *_: cupy_arrays.array(6, (M, N), "uint16"))
+    for _ in range(9):
+        cupy_arrays.a = cupy_arrays.array(1, (M, K), "uint8"), cupy_arrays.a[1]
+        gemm.fp8_gemm_nt(cupy_arrays.a, cupy_arrays.b, stream=7)
     assert not gemm._objects._living
+    for _ in range(3):
+        gemm.fp8_gemm_nt(cupy_arrays.a, cupy_arrays.b, stream=7)
+    assert len(gemm._objects._living) == 1
 
 
 def test_layers_in_turn_are_each_kept(cupy_arrays):

@@ -86,7 +86,7 @@ def check(config: GemmConfig, m: int, num_sms: int) -> None:
         assert len({len(tiles) for tiles in launch.tiles[first : first + config.cluster_size]}) == 1
     tiles = np.array([tile for part in launch.tiles for tile in part])
     assert len(tiles) == config.num_groups * config.num_tiles(m) * config.cluster_k
-    group, row, column, lead, valid = tiles.T
+    group, row, column, lead, valid, _ = tiles.T
     assert not any(x.any() for x in (row % config.block_m, column % config.block_n, lead))
     down, right = ceil_div(m, config.block_m), ceil_div(config.shape_n, config.block_n)
     covered = np.zeros((config.num_groups, down, right), int)
