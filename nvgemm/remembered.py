@@ -13,6 +13,7 @@ from nvgemm.runtime.arrays import view
 from nvgemm.runtime.kernel import Launch
 
 _MOST_CALLS = 4096
+_SELDOM = 16  # most calls have some array that none has seen, and those should not pay for what they do not use
 _MOST_POINTERS = 16  # of results that are allocated for the same operands
 
 
@@ -27,17 +28,21 @@ class Known:
         Tells the stream where none is given.
     """
 
-    __slots__ = ("_last", "current", "launch")
+    __slots__ = ("_asked", "_last", "current", "launch")
 
     def __init__(self, launch: Callable[[int], Any], current: Callable[[], int]) -> None:
         self.launch, self.current = launch, current
+        self._asked = -1
         self._last: tuple[weakref.ref[Any], ...] = ()
 
     def comes_again(self, arrays: tuple[Any, ...]) -> bool:
-        """Whether it came with these very arrays the last time, too; an object that lives has one plain reference."""
-        references = tuple(map(weakref.ref, arrays))
+        """Whether it came with these very arrays the last time, too. Looked at in two calls of `_SELDOM` alone."""
+        self._asked = (self._asked + 1) % _SELDOM
+        if self._asked > 1:
+            return False
+        references = tuple(map(weakref.ref, arrays))  # the same object for an array that lives
         last, self._last = self._last, references
-        return len(last) > 0 and all(map(is_, references, last))
+        return self._asked == 1 and all(map(is_, references, last))
 
 
 class _Living(NamedTuple):
@@ -70,10 +75,7 @@ class Objects:
         return None
 
     def keep(self, a: Any, b: Any, d: Any, said: tuple[object, ...], known: Known) -> None:
-        """Let `find` find this call, whose operands are all CuPy's, if it comes again with the same arrays.
-
-        Most calls have some that no call has seen, and those should not pay for what they do not use.
-        """
+        """Let `find` find this call, whose operands are all CuPy's, if it comes again with the same arrays."""
         (x, sfa), (y, sfb) = a, b
         arrays = (x, sfa, y, sfb) if d is None else (x, sfa, y, sfb, d)
         if not known.comes_again(arrays):
