@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from nvgemm.commands import as_json, built
+from nvgemm.commands import as_json
+from nvgemm.sass_sources import FILE_POLICY, image, is_same, source
 
-FILE_POLICY = "s2e2"  # for a cubin of which nothing is known; our own kernels have theirs by their blocks
 CONTENTS = """\
 show       promotion runs before and after a policy, and why each control word changed
 stats      registers, spills, instructions, stalls, yields and reuse, before and after
@@ -22,34 +21,6 @@ diff       how two kernels differ: control words, or instructions
 """
 
 
-class Pair(NamedTuple):
-    """A cubin before and after a policy, and what it is."""
-
-    raw: bytes
-    patched: bytes
-    policy: str
-    title: str
-
-
-def source(options: argparse.Namespace) -> Pair:
-    """What a subcommand was given: a shape to build, the folder of a cache entry, or a file."""
-    from nvgemm.runtime.build import applied_policy
-    from nvgemm.sass.policy import apply
-
-    if options.path is None:
-        cubin = built(options)
-        sizes = " ".join(map(str, options.dense or options.grouped))
-        title = f"{'dense' if options.dense else 'grouped'} {sizes}"
-        return Pair(cubin.raw, cubin.image, applied_policy(cubin.meta), title)
-    if options.path.is_dir() and options.policy is None:
-        meta = json.loads((options.path / "meta.json").read_bytes())
-        raw, patched = ((options.path / name).read_bytes() for name in ("kernel.raw.cubin", "kernel.cubin"))
-        return Pair(raw, patched, applied_policy(meta), options.path.name)
-    file = options.path / "kernel.raw.cubin" if options.path.is_dir() else options.path
-    raw, policy = file.read_bytes(), options.policy or FILE_POLICY
-    return Pair(raw, apply(raw, policy), policy, str(options.path))
-
-
 def show(options: argparse.Namespace) -> None:
     """Promotion runs before and after."""
     from nvgemm.sass.report import terminal
@@ -57,6 +28,8 @@ def show(options: argparse.Namespace) -> None:
 
     pair = source(options)
     content = facts(pair.raw, pair.patched, pair.policy)
+    if options.html is not None and options.path is not None and is_same(options.html, options.path):
+        raise ValueError(f"--html: {options.html} is what is shown; name another file")
     if options.html is not None:
         from nvgemm.sass.report.page import page
 
@@ -98,7 +71,7 @@ def verify(options: argparse.Namespace) -> None:
     if options.patched is not None and options.path is None:
         raise ValueError("PATCHED: compares with the raw file PATH, and none was given")
     pair = source(options)
-    patched, policy = (pair.patched, pair.policy) if options.patched is None else (_image(options.patched), None)
+    patched, policy = (pair.patched, pair.policy) if options.patched is None else (image(options.patched), None)
     counts = asdict(verify(pair.raw, patched, policy))
     print(as_json(counts) if options.json else summary(counts))
 
@@ -107,12 +80,8 @@ def diff(options: argparse.Namespace) -> None:
     """Two kernels beside each other."""
     from nvgemm.sass.report.difference import as_text, difference
 
-    facts = difference(_image(options.a), _image(options.b))
+    facts = difference(image(options.a), image(options.b))
     print(as_json(facts) if options.json else as_text(facts))
-
-
-def _image(path: Path) -> bytes:
-    return (path / "kernel.cubin" if path.is_dir() else path).read_bytes()
 
 
 def add_to(parser: argparse.ArgumentParser, add_kernel: Callable[[Any, Any], None]) -> None:

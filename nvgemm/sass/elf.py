@@ -42,11 +42,14 @@ def sections(image: bytes) -> list[Section]:
         raise SassError(f"cubin: broken section table ({count} entries of {entry_size} bytes, names in {names_index})")
     rows = [unpack("<IIQQQQIIQQ", image, table + 64 * i, f"section header {i}") for i in range(count)]
     names = content(image, rows[names_index][4], rows[names_index][5], "section names")
-    found = []
+    found, in_all = [], 0
     for name, kind, flags, _, offset, size, link, info, _, _ in rows:
         section = Section(text(names, name), kind, flags, offset, size, link, info)
         if kind in _READ:
             content(image, offset, size, f"section {section.name}")
+            in_all += size
+        if in_all > len(image):  # else a small file could have gigabytes to be read
+            raise SassError(f"cubin: sections overlap ({in_all} bytes in a file of {len(image)})")
         found.append(section)
     return found
 
@@ -60,10 +63,10 @@ def _check_header(image: bytes) -> None:
         raise SassError(f"cubin: expected a little-endian 64-bit ELF, got class {image[4]}, byte order {image[5]}")
     machine, flags = struct.unpack_from("<H", image, 18)[0], struct.unpack_from("<I", image, 48)[0]
     if machine != _EM_CUDA:
-        raise SassError(f"cubin: ELF machine {machine} is not CUDA ({_EM_CUDA})", rule=10)
+        raise SassError(f"cubin: ELF machine {machine} is not CUDA ({_EM_CUDA}); rule 10", rule=10)
     architecture = (flags >> 8 if image[7] == _OSABI_13 else flags) & 0xFF
     if architecture != _SM:
-        raise SassError(f"cubin: built for sm_{architecture}, only sm_{_SM} is understood", rule=10)
+        raise SassError(f"cubin: built for sm_{architecture}, only sm_{_SM} is understood; rule 10", rule=10)
     (segments,), (size, count) = struct.unpack_from("<Q", image, 32), struct.unpack_from("<HH", image, 54)
     content(image, segments, size * count, "program headers")
 
@@ -87,4 +90,5 @@ def text(table: bytes, offset: int) -> str:
     end = table.find(b"\0", offset)
     if end < 0:
         raise SassError(f"cubin: no name at {offset:#x} of a string table of {len(table)} bytes")
-    return table[offset:end].decode(errors="replace")
+    name = table[offset:end].decode(errors="replace")
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in name)  # it goes to terminals

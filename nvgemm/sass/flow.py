@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from nvgemm.sass.control import FFMA, RZ, Instruction
+from nvgemm.sass.runs import TENSOR_CORE
 
 # opcodes without their operand form (bits 11:9)
 _BSYNC, _BREAK, _CALL_ABS, _CALL_REL, _BSSY, _BRA, _WARPSYNC = 0x141, 0x142, 0x143, 0x144, 0x145, 0x147, 0x148
@@ -27,6 +28,7 @@ _UNIFORM_C = {0x1A7, 0x1BA}  # SYNCS, UBLKCP: a UR register in slot C
 _STSM = 0x044
 _FIRST_MEMORY = 0x140  # control, memory and tensor instructions: as in STSM, slot B is a register in other forms too
 _WIDEST = 4  # registers of a 128-bit operand
+_QGMMA, _MOST_ACCUMULATORS = 0x1F3, 128
 
 READ_DISTANCE = 8  # instructions
 
@@ -101,8 +103,15 @@ def _reads(instruction: Instruction, register: int) -> bool:
     base, form = instruction.lo & 0x1FF, instruction.lo >> 9 & 7
     if base in _UNIFORM or base == _BRA or register == RZ:
         return False
+    if base in TENSOR_CORE and instruction.rc != RZ and 0 <= register - instruction.rc < _accumulators(instruction):
+        return True
     fields = [instruction.ra] if base in _UNIFORM_C else [instruction.ra, instruction.rc]
     if form == _REGISTERS_ONLY or base >= _FIRST_MEMORY or base == _STSM:
         fields.append(instruction.rb)
     width = 1 if base in _SINGLE_READ else _WIDEST
     return any(field != RZ and field <= register < field + width for field in fields)
+
+
+def _accumulators(instruction: Instruction) -> int:
+    """Registers of slot C, which a tensor-core instruction adds to: of QGMMA N / 2, and bits 58:53 are N / 8 - 1."""
+    return 4 * ((instruction.lo >> 53 & 0x3F) + 1) if instruction.lo & 0x1FF == _QGMMA else _MOST_ACCUMULATORS

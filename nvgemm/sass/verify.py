@@ -10,7 +10,8 @@ rule  holds where
 1     sizes agree, bytes differ only inside the code of kernels, and the low half of every instruction is the same
 2     in the high half only yield, reuse and stall bits differ (scoreboards: rule 3)
 3     only FFMAs of three registers without a predicate differ, and their scoreboard and wait bits do not
-4     an FFMA that yields has no reuse bits: with yield they encode a batch marker, which nvdisasm does not show
+4     an FFMA that yields has no reuse bits, before or after: with yield they encode a batch marker, which nvdisasm does
+      not show
 5     an FFMA that does not yield stalls 1 to 11 cycles: nothing else has an encoding
 6     reuse is added on slot B alone, and only where the next instruction is such an FFMA with the same register B and
       the setter does not itself overwrite that register
@@ -81,17 +82,17 @@ def verify(raw: bytes, patched: bytes, policy: str | None = None) -> Summary:
         if raw[code] != patched[code]:
             changes += _check_kernel(kernel, instructions(raw, kernel), instructions(patched, kernel))
     if policy is not None and apply(patched, policy) != patched:
-        raise SassError(f"policy {policy} patches its own result once more", rule=10)
+        raise SassError(f"policy {policy} patches its own result once more; rule 10", rule=10)
     return _summary(changes)
 
 
 def _check_outside(raw: bytes, patched: bytes, kernels: Sequence[Function]) -> None:
     if len(raw) != len(patched):
-        raise SassError(f"the patched cubin has {len(patched)} bytes, the raw one {len(raw)}", rule=1)
+        raise SassError(f"the patched cubin has {len(patched)} bytes, the raw one {len(raw)}; rule 1", rule=1)
     at = 0
     for start, stop in [(kernel.offset, kernel.offset + kernel.size) for kernel in kernels] + [(len(raw), len(raw))]:
         if raw[at:start] != patched[at:start]:
-            raise SassError(f"bytes {at:#x} to {start:#x}, outside any kernel's code, differ", rule=1)
+            raise SassError(f"bytes {at:#x} to {start:#x}, outside any kernel's code, differ; rule 1", rule=1)
         at = stop
 
 
@@ -157,6 +158,8 @@ def _reuse(
     """Rules 4, 6 and 9: which operands stay in the reuse cache."""
     if new.yield_ and new.reuse:
         return 4, "yields with reuse bits"
+    if old.yield_ and old.reuse:
+        return 4, "was a batch marker and was changed"
     added = new.reuse & ~old.reuse
     if not added:
         return None

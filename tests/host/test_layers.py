@@ -20,7 +20,7 @@ LAYERS = [  # from the ground up; a folder's name stands for all its files
     {"product", "remembered", "gemm", "grouped", "prepared", "ahead", "explain"}
     | {"moe", "padding", "quantize", "reference", "testing"},
     {"__init__", "__main__", "cli", "commands", "sass_commands", "info", "demo", "tune", "deep_gemm", "bench"}
-    | {"tune_progress"},
+    | {"tune_progress", "sass_sources"},
 ]
 FRAMEWORKS = {"torch", "cupy"}
 MEET_FRAMEWORKS = ("deep_gemm", "bench")  # these mirror or measure them

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 from pathlib import Path
 
@@ -145,3 +146,30 @@ def test_without_a_disassembler_all_works(
     assert "nvdisasm refuses the cubin" in output(capsys, "sass", "show", entry)
     monkeypatch.setattr(disassembler, "find", lambda: "/no/such/program")
     assert "nvdisasm could not be run" in output(capsys, "sass", "show", entry)
+
+
+@pytest.mark.parametrize("meta", [None, "", "{", "{}", "[]", '{"policy": "s2e2"}'])
+def test_a_folder_that_is_no_entry_is_told_in_a_sentence(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, meta: str | None
+) -> None:
+    if meta is not None:
+        (tmp_path / "meta.json").write_text(meta)
+    assert f"{tmp_path}: no cache entry of nvgemm" in refusal(capsys, "sass", "show", str(tmp_path))
+
+
+def test_what_is_no_file_is_not_read(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Neither a device without an end nor a pipe that nobody writes into."""
+    os.mkfifo(tmp_path / "pipe")
+    for path in ("/dev/zero", str(tmp_path / "pipe")):
+        assert f"{path}: expected a regular file of at most" in refusal(capsys, "sass", "stats", path)
+
+
+def test_a_page_does_not_take_the_place_of_its_kernel(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "kernel"
+    file.write_bytes(promotion_cubin(64))
+    assert "name another file" in refusal(capsys, "sass", "show", str(file), "--html", str(file))
+    assert file.read_bytes() == promotion_cubin(64)
+
+
+def test_an_empty_policy_is_none_at_all(capsys: pytest.CaptureFixture[str], entry: str) -> None:
+    assert "SASS policy ''" in refusal(capsys, "sass", "show", f"{entry}/kernel.cubin", "--policy", "")

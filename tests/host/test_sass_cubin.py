@@ -140,3 +140,19 @@ def test_damaged_bytes_never_crash() -> None:
             policy.apply(bytes(damaged), "s2e2")
         except SassError as error:
             assert str(error).startswith("cubin: ")  # noqa: PT017
+
+
+def test_sections_that_share_the_file_are_refused() -> None:
+    """65,000 of them that each span a small file would be read for minutes."""
+    raw = cubin({"k": [EXIT]}, relocated=[0])
+    (table,), (count,) = struct.unpack_from("<Q", raw, 40), struct.unpack_from("<H", raw, 60)
+    many = bytearray(raw)
+    for i in range(1, count):
+        struct.pack_into("<QQ", many, table + 64 * i + 24, 0, len(raw))
+    with pytest.raises(SassError, match="sections overlap"):
+        functions(bytes(many))
+
+
+def test_names_do_nothing_to_a_terminal() -> None:
+    (function,) = functions(cubin({"k\x1b[2J\n": [EXIT]}))
+    assert function.name == "k\ufffd[2J\ufffd"

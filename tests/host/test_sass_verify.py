@@ -37,6 +37,7 @@ def flipped(bit: int) -> Callable[[Word], Word]:
 def refusal(raw: bytes, patched: bytes) -> tuple[int | None, int | None]:
     with pytest.raises(SassError) as caught:
         verify(raw, patched)
+    assert str(caught.value).endswith(f"; rule {caught.value.rule}")
     return caught.value.rule, caught.value.index
 
 
@@ -52,6 +53,10 @@ def test_legal_changes_are_counted() -> None:
 
 WITH_RESULT_READ = [WARPGROUP, *promotion(8), ffma(8, 2, 101, 8), *promotion(8)[4:], *[NOP] * 8, EXIT]
 OVERWRITING = [WARPGROUP, *promotion(12), ffma(100, 140, 100, 12), ffma(13, 141, 100, 13), *[NOP] * 8, EXIT]
+BATCHED = [WARPGROUP, *promotion(16, yields=True, reuse=2), *[NOP] * 8, EXIT]
+# R60 is among the 64 that the tensor cores add to from R24 on: N = 128
+SUMMED_UP = [WARPGROUP, *promotion(8, yields=True), ffma(60, 1, 2, 60, yields=True), *promotion(8)[4:]]
+SUMMED_UP += [(0x79F3 | 24 << 16 | 15 << 53, 24 | control()), *[NOP] * 8, EXIT]
 LOOP = [WARPGROUP, *promotion(16, yields=True), branch(17, 0), EXIT]
 
 
@@ -71,6 +76,8 @@ LOOP = [WARPGROUP, *promotion(16, yields=True), branch(17, 0), EXIT]
         (3, [WARPGROUP, *promotion(8), ffma(9, 1, 2, 9, opcode=0x823)], 9, controlled(stall=2)),
         (4, PLAIN, 3, controlled(yields=True, reuse=1)),
         (4, PLAIN, 3, controlled(yields=True, reuse=2)),
+        (4, BATCHED, 3, controlled(reuse=2)),  # the bits would keep an operand, which they did not
+        (4, BATCHED, 3, controlled(yields=True)),
         (5, PLAIN, 3, controlled(stall=12)),
         (5, YIELDING, 3, controlled(stall=15)),
         (6, PLAIN, 4, controlled(reuse=2)),  # the next FFMA has the other scale
@@ -85,6 +92,7 @@ LOOP = [WARPGROUP, *promotion(16, yields=True), branch(17, 0), EXIT]
         (7, [WARPGROUP, *promotion(16, stall=0, yields=True), EXIT], 3, controlled(stall=1, yields=True)),
         (8, LOOP, 16, controlled()),  # the last FFMA before the back-branch
         (8, [*WITH_RESULT_READ[:3], ffma(2, 130, 100, 2, yields=True), *WITH_RESULT_READ[4:]], 3, controlled()),
+        (8, SUMMED_UP, 9, controlled()),
         (9, [*PLAIN[:-1], branch(25, 4), EXIT], 3, controlled(reuse=2)),
         (9, [*PLAIN[:-1], (0x7949, control()), EXIT], 3, controlled(reuse=2)),  # BRX may land anywhere
     ],

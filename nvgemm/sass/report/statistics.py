@@ -14,7 +14,7 @@ from nvgemm.sass.runs import TENSOR_CORE, runs
 
 _LOCAL = {0x183: "loads", 0x187: "stores"}  # LDL, STL: spilled registers, and arrays that are indexed at run time
 
-_PLAIN = ("registers", "instructions", "tensor_core", "ffmas", "local_loads", "local_stores")
+_PLAIN = ("registers", "instructions", "tensor_core", "ffmas", "ffmas_per_tensor_core", "local_loads", "local_stores")
 _SHOWN = 12  # opcodes in a text
 
 
@@ -25,9 +25,9 @@ def statistics(image: bytes) -> list[dict[str, Any]]:
     -------
     list of dict
         ``name``, ``registers`` (a thread's at launch, or None), ``instructions``, ``opcodes`` (instructions by name,
-        the most frequent first), ``tensor_core``, ``ffmas`` (with three register operands), ``runs`` (FFMAs of each
-        promotion run), ``local_loads`` and ``local_stores`` (of spilled registers, as a rule), ``all`` and ``ffma``:
-        `control_counts` of all instructions, and of these FFMAs.
+        the most frequent first), ``tensor_core``, ``ffmas`` (with three register operands), ``ffmas_per_tensor_core``,
+        ``runs`` (FFMAs of each promotion run), ``local_loads`` and ``local_stores`` (of spilled registers, as a rule),
+        ``all`` and ``ffma``: `control_counts` of all instructions, and of these FFMAs.
 
     Raises
     ------
@@ -43,13 +43,15 @@ def _kernel(kernel: Function, program: Sequence[Instruction]) -> dict[str, Any]:
     for base, count in bases.items():
         names[NAMES.get(base, f"{base:#05x}")] += count
     ffmas = [instruction for instruction in program if instruction.is_ffma]
+    tensor_core = sum(bases[base] for base in TENSOR_CORE)
     return {
         "name": kernel.name,
         "registers": kernel.registers,
         "instructions": len(program),
         "opcodes": dict(names.most_common()),
-        "tensor_core": sum(bases[base] for base in TENSOR_CORE),
+        "tensor_core": tensor_core,
         "ffmas": len(ffmas),
+        "ffmas_per_tensor_core": round(len(ffmas) / tensor_core, 2) if tensor_core else None,
         "runs": [len(run) for run in runs(program)],
         **{f"local_{kind}": bases[base] for base, kind in _LOCAL.items()},
         "all": control_counts(program),
