@@ -53,7 +53,12 @@ def _of_model(problem: Problem, device: Model) -> GemmConfig:
 @lru_cache(maxsize=4096)
 def likeliest(problem: Problem, device: Model) -> GemmConfig:
     """The configuration with the least predicted time."""
-    return min(candidates(problem, device), key=lambda config: predict(config, problem, device))
+    blocks = (each._replace(raster_m=1) for each in _searched(problem, device, BLOCKS_N))  # no time depends on it
+    weighed = filter(None, (complete(problem, device, each) for each in blocks))
+    best = min(weighed, key=lambda config: predict(config, problem, device))
+    config = complete(problem, device, blocks_in(best)._replace(raster_m=None))
+    assert config is not None
+    return config
 
 
 def _of_table(blocks: tables.Blocks, problem: Problem, device: Model) -> GemmConfig | None:
@@ -66,6 +71,12 @@ def _of_table(blocks: tables.Blocks, problem: Problem, device: Model) -> GemmCon
 
 def candidates(problem: Problem, device: Model = H100, blocks_n: Sequence[int] = BLOCKS_N) -> Iterator[GemmConfig]:
     """Every legal configuration with these widths of tiles that could be the fastest."""
+    completed = (complete(problem, device, blocks) for blocks in _searched(problem, device, blocks_n))
+    yield from filter(None, completed)
+
+
+def _searched(problem: Problem, device: Model, blocks_n: Sequence[int]) -> Iterator[tables.Blocks]:
+    """Blocks of these widths that may suit `problem`."""
     is_contiguous = problem.grouping is Grouping.CONTIGUOUS
     for block_m, num_consumers, k_split in CONSUMERS:
         if block_m > 64 and problem.group_rows <= block_m // 2:
@@ -81,7 +92,4 @@ def candidates(problem: Problem, device: Model = H100, blocks_n: Sequence[int] =
                     continue
                 if cluster_m > 1 and is_contiguous and problem.group_rows < LONG_GROUP * block_m:
                     continue  # too many of the pairs would be of two groups
-                blocks = tables.Blocks(block_m, block_n, num_consumers, k_split, cluster_m, cluster_n, None, cluster_k)
-                config = complete(problem, device, blocks)
-                if config is not None:
-                    yield config
+                yield tables.Blocks(block_m, block_n, num_consumers, k_split, cluster_m, cluster_n, None, cluster_k)

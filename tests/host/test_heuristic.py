@@ -17,7 +17,7 @@ from nvgemm.choice import heuristic, tables
 from nvgemm.choice.completion import blocks_in, orders, rasters, refinements
 from nvgemm.choice.cost import H100, Model, predict
 from nvgemm.choice.heuristic import candidates, select, select_config
-from nvgemm.choice.problem import Problem
+from nvgemm.choice.problem import Grouping, Problem
 
 SHAPES = [(m, n, k) for m in (1, 5, 63, 128, 300, 4096) for n, k in ((8, 16), (24, 7168), (2112, 1040), (7168, 16384))]
 HUGE = [(2**31 - 1, 8, 16), (1, 2**31 - 8, 16), (1, 8, 2**31 - 16), (100_000, 200_000, 65_536)]
@@ -125,3 +125,11 @@ def test_rows_that_make_as_many_tiles_are_weighed_once():
     assert len({blocks_in(config) for config in chosen}) == 1
     assert [config.begins_inside for config in chosen[:3]] == [True] * 3
     assert heuristic.likeliest.cache_info().misses == 1
+
+
+@pytest.mark.parametrize("grouping", [Grouping.DENSE, Grouping.CONTIGUOUS, Grouping.MASKED])
+def test_the_likeliest_is_the_candidate_of_least_predicted_time(grouping):
+    for m, n, k in ((5, 640, 4096), (300, 2056, 7168), (9000, 4104, 512)):
+        problem = Problem(m, n, k, True, grouping, 4, 128, min(m, 2000))
+        expected = min(candidates(problem), key=lambda config: predict(config, problem))
+        assert heuristic.likeliest(problem, H100) == expected
