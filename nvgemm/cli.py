@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from nvgemm import __version__, commands, sass_commands, settings
+from nvgemm.sass.elf import printable
 
 INTERRUPTED = 130  # as shells say it of SIGINT
 
@@ -50,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (OSError, RuntimeError, ValueError, TypeError, ImportError) as error:
         if settings.debug:
             raise
-        print(f"nvgemm {options.command}: {error}", file=sys.stderr)
+        print(printable(f"nvgemm {options.command}: {error}"), file=sys.stderr)
         return 1
     return 0
 

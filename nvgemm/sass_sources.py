@@ -12,7 +12,7 @@ from nvgemm.commands import built
 
 FILE_POLICY = "s2e2"  # for a cubin of which nothing is known; our own kernels have theirs by their blocks
 _MOST_BYTES = 1 << 30
-_NO_ENTRY = OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError  # what reading one may raise
+_NO_ENTRY = OSError, ValueError, KeyError, TypeError, RecursionError  # what reading one may raise
 
 
 class Pair(NamedTuple):
@@ -58,16 +58,19 @@ def image(path: Path, name: str = "kernel.cubin") -> bytes:
     return file.read_bytes()
 
 
-def is_same(one: Path, other: Path) -> bool:
-    """Whether both name the same file, and it is there."""
-    return one.exists() and other.exists() and one.samefile(other)
+def is_within(file: Path, path: Path) -> bool:
+    """Whether `file` is what `path` names, or lies in the folder that it names."""
+    file, path = file.resolve(), path.resolve()
+    return path in (file, file.parent)
 
 
 def _entry(path: Path) -> Pair:
     from nvgemm.runtime.build import applied_policy
+    from nvgemm.sass.policy import parse
 
     try:
-        policy = str(applied_policy(json.loads((path / "meta.json").read_bytes())))
+        policy = applied_policy(json.loads(image(path, "meta.json")))
+        parse(policy)
         return Pair(image(path, "kernel.raw.cubin"), image(path), policy, path.name)
     except _NO_ENTRY as error:
         raise ValueError(f"{path}: no cache entry of nvgemm ({type(error).__name__}: {error})") from error

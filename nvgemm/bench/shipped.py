@@ -59,6 +59,6 @@ def beside_asis(workloads: Iterable[Workload]) -> Iterator[Beside]:
 
 
 def _build(config: GemmConfig, made: Making) -> None:
-    """Both cubins, on all cores."""
-    for policy in (made.policy, ASIS.policy):
-        build_config(config, policy, made.compiler)
+    """What both are patched from."""
+    for compiler in {ASIS.compiler, made.compiler}:
+        build_config(config, ASIS.policy, compiler)

@@ -4,5 +4,5 @@
 `report` shows it.
 """
 
-PATCHER_VERSION = 1
+PATCHER_VERSION = 2
 """Part of every cache key: raised whenever the same policy name may give other bytes."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from nvgemm.errors import SassError
-from nvgemm.sass.elf import NV_INFO, PROGBITS, REL, RELA, SYMTAB, Section, content, sections, text, unpack
+from nvgemm.sass.elf import NV_INFO, PROGBITS, REL, RELA, SYMTAB, Section, content, printable, sections, text, unpack
 
 INSTRUCTION_BYTES = 16
 _EXECINSTR = 4
@@ -68,7 +68,8 @@ def functions(image: bytes) -> list[Function]:
         name = section.name.removeprefix(".text.")
         relocated = frozenset(relocations.get(number, ()))
         jumps = jump_tables.get(name, {})
-        found.append(Function(name, section.offset, section.size, relocated, registers.get(name), jumps))
+        shown, count = printable(name).replace("\n", "\N{REPLACEMENT CHARACTER}"), registers.get(name)
+        found.append(Function(shown, section.offset, section.size, relocated, count, jumps))
     found.sort(key=lambda function: function.offset)
     for before, after in pairwise(found):
         if before.offset + before.size > after.offset:
@@ -105,7 +106,7 @@ def _registers(image: bytes, table: Sequence[Section]) -> dict[str, int]:
     """Register counts by kernel; kernels that ``.nv.info`` does not name are left out."""
     counts: dict[str, int] = {}
     for section in table:
-        if section.kind != NV_INFO or section.name != ".nv.info" or section.link >= len(table):
+        if section.kind != NV_INFO or section.name != ".nv.info" or section.link >= len(table) or not section.size:
             continue
         symbols = _symbol_names(image, table, table[section.link])
         for at, length in _attributes(image, section, _REGCOUNT):
@@ -135,6 +136,8 @@ def _jump_tables(image: bytes, table: Sequence[Section]) -> dict[str, dict[int, 
             at = start
             while at + 12 <= start + length:
                 branch, _, count = unpack("<III", image, at, f"jump table of {section.name}")
+                if at + 12 + 4 * count > start + length:
+                    raise SassError(f"cubin: a jump table of {section.name} has {count} targets and no bytes for them")
                 targets = unpack(f"<{count}I", image, at + 12, f"jump table of {section.name}")
                 jumps[branch // INSTRUCTION_BYTES] = tuple(target // INSTRUCTION_BYTES for target in targets)
                 at += 12 + 4 * count

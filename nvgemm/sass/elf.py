@@ -11,6 +11,7 @@ PROGBITS, SYMTAB, RELA, REL, NV_INFO = 1, 2, 4, 9, 0x70000000
 _READ = (PROGBITS, SYMTAB, RELA, REL, NV_INFO)
 _EM_CUDA = 190
 _SM = 90
+_LONGEST_NAME = 1 << 14  # bytes: mangled names of templates have some thousands
 _OSABI_13 = 65  # toolkits from 13.0 keep the architecture in bits 15:8 of e_flags, older ones (OSABI 51) in bits 7:0
 
 
@@ -90,5 +91,11 @@ def text(table: bytes, offset: int) -> str:
     end = table.find(b"\0", offset)
     if end < 0:
         raise SassError(f"cubin: no name at {offset:#x} of a string table of {len(table)} bytes")
-    name = table[offset:end].decode(errors="replace")
-    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in name)  # it goes to terminals
+    if end - offset > _LONGEST_NAME:
+        raise SassError(f"cubin: the name at {offset:#x} of a string table has {end - offset} bytes")
+    return table[offset:end].decode(errors="replace")
+
+
+def printable(text: str) -> str:
+    """`text` without what a terminal would take for more than text, but for ends of lines."""
+    return "".join(each if each.isprintable() or each == "\n" else "\N{REPLACEMENT CHARACTER}" for each in text)

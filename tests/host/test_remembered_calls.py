@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from types import SimpleNamespace
 
 import ml_dtypes
@@ -349,11 +350,11 @@ def test_an_array_whose_shape_was_set_is_read_again(kernel, cupy_arrays):
 
 def test_calls_with_new_arrays_are_not_kept(cupy_arrays, monkeypatch):
     """Whichever is new in each call, though a pool gives it the same memory again: keeping one would cost 2 µs."""
-    kept = []
+    kept, calls = [], 2 * remembered._SELDOM + 2
     monkeypatch.setattr(remembered, "_Living", lambda *fields: kept.append(fields))
-    for _ in range(9):
+    for _ in range(calls):
         cupy_arrays.call(d=cupy_arrays.array(6, (M, N), "uint16"))
-    for _ in range(9):
+    for _ in range(calls):
         cupy_arrays.a = cupy_arrays.array(1, (M, K), "uint8"), cupy_arrays.a[1]
         cupy_arrays.call()
     assert not kept
@@ -362,9 +363,19 @@ def test_calls_with_new_arrays_are_not_kept(cupy_arrays, monkeypatch):
     assert kept
 
 
+def test_whether_arrays_come_again_is_looked_at_seldom(cupy_arrays, monkeypatch):
+    looked = []
+    monkeypatch.setattr(
+        remembered, "weakref", SimpleNamespace(ref=lambda *given: looked.append(given) or weakref.ref(*given))
+    )
+    for _ in range(1 + 2 * 16):  # the first is remembered elsewhere
+        cupy_arrays.call(d=cupy_arrays.array(6, (M, N), "uint16"))
+    assert len(looked) == 2 * 2 * 5
+
+
 def test_new_activations_are_not_kept_where_results_are_allocated(cupy_arrays, monkeypatch):
     monkeypatch.setattr(memory, "empty", lambda *_: cupy_arrays.array(6, (M, N), "uint16"))
-    for _ in range(9):
+    for _ in range(2 * remembered._SELDOM + 2):
         cupy_arrays.a = cupy_arrays.array(1, (M, K), "uint8"), cupy_arrays.a[1]
         gemm.fp8_gemm_nt(cupy_arrays.a, cupy_arrays.b, stream=7)
     assert not gemm._objects._living

@@ -148,13 +148,18 @@ def test_without_a_disassembler_all_works(
     assert "nvdisasm could not be run" in output(capsys, "sass", "show", entry)
 
 
-@pytest.mark.parametrize("meta", [None, "", "{", "{}", "[]", '{"policy": "s2e2"}'])
+BAD_POLICY = '{"refusal": null, "policy": "\\u001b[2Jx"}'
+
+
+@pytest.mark.parametrize("meta", [None, "", "{", "{}", "[]", '{"policy": "s2e2"}', BAD_POLICY])
 def test_a_folder_that_is_no_entry_is_told_in_a_sentence(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, meta: str | None
 ) -> None:
     if meta is not None:
         (tmp_path / "meta.json").write_text(meta)
-    assert f"{tmp_path}: no cache entry of nvgemm" in refusal(capsys, "sass", "show", str(tmp_path))
+    told = refusal(capsys, "sass", "show", str(tmp_path))
+    assert f"{tmp_path}: no cache entry of nvgemm" in told
+    assert "\x1b" not in told
 
 
 def test_what_is_no_file_is_not_read(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -162,13 +167,19 @@ def test_what_is_no_file_is_not_read(capsys: pytest.CaptureFixture[str], tmp_pat
     os.mkfifo(tmp_path / "pipe")
     for path in ("/dev/zero", str(tmp_path / "pipe")):
         assert f"{path}: expected a regular file of at most" in refusal(capsys, "sass", "stats", path)
+    (tmp_path / "meta.json").symlink_to(tmp_path / "pipe")
+    assert f"{tmp_path}: no cache entry" in refusal(capsys, "sass", "stats", str(tmp_path))
 
 
-def test_a_page_does_not_take_the_place_of_its_kernel(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_page_does_not_take_the_place_of_its_kernel(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, entry: str
+) -> None:
     file = tmp_path / "kernel"
     file.write_bytes(promotion_cubin(64))
     assert "name another file" in refusal(capsys, "sass", "show", str(file), "--html", str(file))
     assert file.read_bytes() == promotion_cubin(64)
+    inside = str(Path(entry, "kernel.cubin"))
+    assert "name another file" in refusal(capsys, "sass", "show", entry, "--html", inside)
 
 
 def test_an_empty_policy_is_none_at_all(capsys: pytest.CaptureFixture[str], entry: str) -> None:

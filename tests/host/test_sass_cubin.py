@@ -156,3 +156,8 @@ def test_sections_that_share_the_file_are_refused() -> None:
 def test_names_do_nothing_to_a_terminal() -> None:
     (function,) = functions(cubin({"k\x1b[2J\n": [EXIT]}))
     assert function.name == "k\ufffd[2J\ufffd"
+
+
+def test_a_name_without_end_is_refused() -> None:
+    with pytest.raises(SassError, match=r"the name at .* has 100006 bytes"):
+        functions(cubin({"k" * 100_000: [EXIT]}))

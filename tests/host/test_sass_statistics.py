@@ -30,6 +30,14 @@ def test_counts_of_a_handmade_kernel() -> None:
     assert (kernel["tensor_core"], kernel["ffmas"], kernel["local_loads"]) == (0, 8, 0)
 
 
+def test_ffmas_beside_instructions_of_the_tensor_cores() -> None:
+    tensor_core = other(0x9F3)
+    (kernel,) = statistics.statistics(cubin({"k": [*WORDS[:-1], tensor_core, tensor_core, tensor_core, EXIT]}))
+    assert (kernel["tensor_core"], kernel["ffmas_per_tensor_core"]) == (3, 2.67)
+    (kernel,) = statistics.statistics(cubin({"k": WORDS}))
+    assert kernel["ffmas_per_tensor_core"] is None
+
+
 def test_counts_of_a_real_kernel_agree_with_nvdisasm(tmp_path) -> None:  # type: ignore[no-untyped-def]
     image = promotion_cubin(128)
     listing = disassemble(image, tmp_path, "-c").split(".text.")

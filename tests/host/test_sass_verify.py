@@ -102,6 +102,13 @@ def test_each_rule_alone(rule: int, words: list[Word], index: int, change: Calla
     assert refusal(raw, edited(raw, index, change)) == (rule, index)
 
 
+def test_the_tensor_cores_add_to_as_many_registers_as_they_have_columns() -> None:
+    """R60 is not among the 32 from R24 on that they add to with N = 64."""
+    narrower = [(low ^ 8 << 53 if low & 0x1FF == 0x1F3 else low, high) for low, high in SUMMED_UP]  # 15 to 7
+    raw = cubin({"k": narrower})
+    assert verify(raw, edited(raw, 9, controlled())).yields_cleared == 1
+
+
 def test_rule_1_outside_the_code() -> None:
     raw = cubin({"a": PLAIN, "b": PLAIN})
     first, second = functions(raw)
