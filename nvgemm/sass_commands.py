@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nvgemm.commands import as_json
-from nvgemm.sass_sources import FILE_POLICY, image, is_within, source
+from nvgemm.sass_sources import FILE_POLICY, image, is_part, source
 
 CONTENTS = """\
 show       promotion runs before and after a policy, and why each control word changed
@@ -28,8 +28,8 @@ def show(options: argparse.Namespace) -> None:
 
     pair = source(options)
     content = facts(pair.raw, pair.patched, pair.policy)
-    if options.html is not None and options.path is not None and is_within(options.html, options.path):
-        raise ValueError(f"--html: {options.html} is what is shown; name another file")
+    if options.html is not None and options.path is not None and is_part(options.html, options.path):
+        raise ValueError(f"--html: {options.html} is part of what is shown; name another file")
     if options.html is not None:
         from nvgemm.sass.report.page import page
 

@@ -58,10 +58,9 @@ def image(path: Path, name: str = "kernel.cubin") -> bytes:
     return file.read_bytes()
 
 
-def is_within(file: Path, path: Path) -> bool:
-    """Whether `file` is what `path` names, or lies in the folder that it names."""
-    file, path = file.resolve(), path.resolve()
-    return path in (file, file.parent)
+def is_part(file: Path, path: Path) -> bool:
+    """Whether `file` is there, and is what `path` names or lies in the folder that it names."""
+    return file.exists() and path.resolve() in (file.resolve(), file.resolve().parent)
 
 
 def _entry(path: Path) -> Pair:

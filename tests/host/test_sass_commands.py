@@ -180,6 +180,7 @@ def test_a_page_does_not_take_the_place_of_its_kernel(
     assert file.read_bytes() == promotion_cubin(64)
     inside = str(Path(entry, "kernel.cubin"))
     assert "name another file" in refusal(capsys, "sass", "show", entry, "--html", inside)
+    assert output(capsys, "sass", "show", entry, "--html", str(tmp_path / "page.html"))
 
 
 def test_an_empty_policy_is_none_at_all(capsys: pytest.CaptureFixture[str], entry: str) -> None:
