@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from nvgemm import __version__, commands, sass_commands, settings
-from nvgemm.sass.elf import printable
 
 INTERRUPTED = 130  # as shells say it of SIGINT
 
@@ -51,7 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (OSError, RuntimeError, ValueError, TypeError, ImportError) as error:
         if settings.debug:
             raise
-        print(printable(f"nvgemm {options.command}: {error}"), file=sys.stderr)
+        from nvgemm.sass.elf import printable
+
+        print(printable(f"nvgemm {options.command}: {error}", besides="\n"), file=sys.stderr)
         return 1
     return 0
 

@@ -7,7 +7,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from nvgemm.bench import clock
 from nvgemm.runtime import driver
@@ -15,6 +15,7 @@ from nvgemm.runtime import driver
 FLUSH_BYTES = 256 << 20  # five times the L2: written, then as much read, so that no dirty lines are left to write back
 SETTLED = 0.98  # of the highest SM clock
 MOST_WARM_UP = 1.0  # seconds
+Name = TypeVar("Name")  # whatever tells contenders apart
 _FLUSH_KERNEL = 40.0  # µs: writing FLUSH_BYTES takes twice as long, a fill of a contender's own less
 
 
@@ -76,7 +77,7 @@ class Flush:
                 return
 
 
-def measure(torch: Any, flush: Flush, runs: Mapping[str, Callable[[], object]], rounds: int = 30) -> dict[str, Times]:
+def measure(torch: Any, flush: Flush, runs: Mapping[Name, Callable[[], object]], rounds: int = 30) -> dict[Name, Times]:
     """Times of `runs`, which alternate in random order, each after a clean flush."""
     order = [name for _ in range(rounds) for name in random.sample(list(runs), len(runs))]
     probe = clock.ClockProbe(torch, len(order))
@@ -90,13 +91,13 @@ def measure(torch: Any, flush: Flush, runs: Mapping[str, Callable[[], object]], 
     slots = _slots(torch, profiler.events())
     if len(slots) != len(order):
         raise RuntimeError(f"the profiler shows {len(slots)} flushes of {len(order)}")
-    samples: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
+    samples: dict[Name, list[tuple[float, float]]] = {name: [] for name in runs}
     for name, us, mhz in zip(order, slots, probe.megahertz(), strict=True):
         samples[name].append((us, mhz))
     return {name: _times(name, taken) for name, taken in samples.items()}
 
 
-def _times(name: str, taken: Sequence[tuple[float, float]]) -> Times:
+def _times(name: object, taken: Sequence[tuple[float, float]]) -> Times:
     """Of a contender's µs and MHz in each round."""
     samples = [us for us, _ in taken]
     if empty := samples.count(0.0):

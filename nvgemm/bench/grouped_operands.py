@@ -95,6 +95,11 @@ class Contiguous(Grouped):
         for group, (first, size) in enumerate(zip(first_rows, shape.sizes, strict=True)):
             self.grouped_layout[first : first + size] = group
 
+    @property
+    def arrays(self) -> tuple[Any, ...]:
+        """In the order of the kernel's parameters."""
+        return *self.a, *self.b, self.d, self.grouped_layout
+
 
 class Offsets(Contiguous):
     """The contiguous layout, for those that need it, and the same tokens without gaps.
@@ -113,6 +118,10 @@ class Offsets(Contiguous):
         scales = nvgemm.get_mn_major_tma_aligned_tensor(self.a.scales[self.valid_rows].contiguous())
         self.dense_a, self.dense_d = Quantized(codes, scales), self._result(shape.m)
         self.offsets = torch.tensor([0, *accumulate(shape.sizes)], dtype=torch.int32, device="cuda")
+
+    @property
+    def arrays(self) -> tuple[Any, ...]:
+        return *self.dense_a, *self.b, self.dense_d, self.offsets
 
     def clear(self) -> None:
         super().clear()
@@ -148,6 +157,11 @@ class Masked(Grouped):
             scales[group].copy_(cast.scales)
         self.a, self.d = Quantized(data, scales), self._result(groups, max_m)
         self.masked_m = torch.tensor(shape.sizes, dtype=torch.int32, device="cuda")
+
+    @property
+    def arrays(self) -> tuple[Any, ...]:
+        """In the order of the kernel's parameters."""
+        return *self.a, *self.b, self.d, self.masked_m
 
     def _of_group(self, group: int) -> Quantized:
         size = self.shape.sizes[group]

@@ -44,6 +44,11 @@ class Operands:
         """w with scales 128×128."""
         return nvgemm.per_block_cast_to_fp8(self.w)
 
+    @property
+    def arrays(self) -> tuple[Any, ...]:
+        """In the order of the kernel's parameters."""
+        return *self.a, *self.b, self.d
+
     @cached_property
     def per_tensor(self) -> tuple[Scaled, Scaled]:
         """Both with one scale a matrix."""

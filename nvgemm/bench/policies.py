@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 from nvgemm.bench import cold, libraries, sustained
 from nvgemm.bench.cold import Times
-from nvgemm.bench.workload import Operands, Workload, operands
+from nvgemm.bench.contender import Launch
+from nvgemm.bench.workload import Workload, launcher, result
 from nvgemm.choice.completion import complete
 from nvgemm.choice.tables import Blocks
 from nvgemm.runtime import driver, nvrtc
-from nvgemm.runtime.arrays import view
 from nvgemm.runtime.device_model import model
 from nvgemm.runtime.gemm_kernel import GemmKernel, build_config
 from nvgemm.runtime.kernel import load
 from nvgemm.runtime.making import Making
 from nvgemm.sass.policy import apply
 from nvgemm.sass.verify import verify
-
-Launch = Callable[[], object]
 
 ASIS, AGAIN = Making("asis"), Making("asis again")  # the same cubin loaded a second time: what differs is noise
 _PATTERNS = ("e2", "e2p1", "e3", "e4", "s2e2", "s2e2p1", "s2e3", "s2e4", "s2e4p3", "s2e8", "s3e4")
@@ -59,7 +57,7 @@ class PolicySweep:
             raise ValueError(f"{workload.name}: no kernel is built for {blocks}")
         self._config, self._flush = config, cold.Flush(self._torch)
         sets = sets or sustained.sets_of(workload.shape.bytes)
-        self._operands = [operands(self._torch, workload) for _ in range(sets)]
+        self._operands = [workload.operands(self._torch) for _ in range(sets)]
         self._kernels = {ASIS: GemmKernel(config, ASIS, self._device)}
         self._expected = self._results(self._launches(ASIS))
 
@@ -70,12 +68,12 @@ class PolicySweep:
     def times(self, ways: Iterable[Making], rounds: int) -> dict[Making, Times]:
         """Times with a flushed L2, alternating."""
         runs = {made: self._checked(made)[0] for made in ways}
-        return _by_way(cold.measure(self._torch, self._flush, _by_name(runs), rounds), runs)
+        return cold.measure(self._torch, self._flush, runs, rounds)
 
     def times_under_load(self, ways: Iterable[Making], rounds: int) -> dict[Making, Times]:
         """Times under load, alternating, operands in turn."""
         runs = {made: self._checked(made) for made in ways}
-        return _by_way(sustained.beside(self._torch, _by_name(runs), rounds), runs)
+        return sustained.beside(self._torch, runs, rounds)
 
     def _checked(self, made: Making) -> list[Launch]:
         """One launch for each set of operands.
@@ -93,7 +91,7 @@ class PolicySweep:
     def _launches(self, made: Making) -> list[Launch]:
         if made not in self._kernels:
             self._kernels[made] = self._patched(made)
-        return [_launch(self._torch, self._kernels[made], of) for of in self._operands]
+        return [launcher(self._torch, self._kernels[made], of) for of in self._operands]
 
     def _patched(self, made: Making) -> GemmKernel:
         kernel = GemmKernel(self._config, Making("asis", made.compiler), self._device)
@@ -108,15 +106,7 @@ class PolicySweep:
         return image
 
     def _results(self, launches: Sequence[Launch]) -> list[Any]:
-        for launch, of in zip(launches, self._operands, strict=True):
-            of.d.fill_(float("nan"))
-            launch()
-        return [of.valid(of.d).clone() for of in self._operands]
-
-
-def _launch(torch: Any, kernel: GemmKernel, of: Operands) -> Launch:
-    bound = kernel.bind(*(view(x, "operand") for x in of.arrays))
-    return lambda: bound(torch.cuda.current_stream().cuda_stream)
+        return [result(of, launch).clone() for of, launch in zip(self._operands, launches, strict=True)]
 
 
 def ways() -> list[Making]:
@@ -149,11 +139,3 @@ def ratios_of(cold_times: Mapping[Making, Times], load_times: Mapping[Making, Ti
     both = [{made: of.us / times[ASIS].us for made, of in times.items()} for times in (cold_times, load_times)]
     noise = max(abs(ratios.pop(AGAIN) - 1) for ratios in both)
     return {made: Ratios(ratio, both[1][made], noise) for made, ratio in both[0].items()}
-
-
-def _by_name(runs: Mapping[Making, Any]) -> dict[str, Any]:
-    return {str(number): run for number, run in enumerate(runs.values())}
-
-
-def _by_way(times: Mapping[str, Times], runs: Mapping[Making, Any]) -> dict[Making, Times]:
-    return {made: times[str(number)] for number, made in enumerate(runs)}

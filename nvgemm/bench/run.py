@@ -6,26 +6,16 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from nvgemm.bench import cold, libraries, sustained
-from nvgemm.bench.chain import Chain
 from nvgemm.bench.cold import Times
 from nvgemm.bench.contender import OURS, Contender, Launch
-from nvgemm.bench.grouped_operands import Contiguous, Masked, Offsets
-from nvgemm.bench.operands import Operands
 from nvgemm.bench.peers import contenders
 from nvgemm.bench.results import Record, header, is_lost, record, summary, timed_again
 from nvgemm.bench.shapes import Shape
 from nvgemm.bench.suites import SUITES
+from nvgemm.bench.workload import OPERANDS
 from nvgemm.choice import checks
 from nvgemm.runtime import driver
 
-_OPERANDS: dict[str, Callable[[Any, Any], Any]] = {
-    "dense": Operands,
-    "others": Operands,
-    "contiguous": Contiguous,
-    "masked": Masked,
-    "offsets": Offsets,
-    "chain": Chain,
-}
 _TOLERANCE = {True: 5e-3, False: 0.1}  # relative Frobenius error: BF16 rounding is 1.7e-3, other quantisations 4e-2
 
 
@@ -67,7 +57,7 @@ class Bench:
             checks.sizes(shape.m, shape.n, shape.k)
         self._num_sms = driver.require_hopper(0).num_sms
         self._torch = libraries.torch()
-        self._suite, self._operands = suite, _OPERANDS[suite]
+        self._suite, self._operands = suite, OPERANDS[suite]
         self._contenders, missing = contenders(suite, names)
         self._refused: Record = {}
         self._rounds, self._seconds = rounds, seconds

@@ -11,7 +11,7 @@ from typing import Any
 
 from nvgemm.bench import nvml
 from nvgemm.bench.clock import ClockProbe
-from nvgemm.bench.cold import Times
+from nvgemm.bench.cold import Name, Times
 from nvgemm.choice.problem import ceil_div
 
 ROTATED_BYTES = 200 << 20  # of operands in turn, so that none is still in the L2: four times as much
@@ -53,7 +53,7 @@ def measure(torch: Any, runs: Mapping[str, Sequence[Launch]], seconds: float = 1
     return {name: _times(turns) for name, turns in taken.items()}
 
 
-def beside(torch: Any, runs: Mapping[str, Sequence[Launch]], rounds: int) -> dict[str, Times]:
+def beside(torch: Any, runs: Mapping[Name, Sequence[Launch]], rounds: int) -> dict[Name, Times]:
     """Times of contenders that alternate every few milliseconds, in random order: so one clock and heat serves all.
 
     Parameters
@@ -67,7 +67,7 @@ def beside(torch: Any, runs: Mapping[str, Sequence[Launch]], rounds: int) -> dic
     while time.perf_counter() < until:
         for name, graph in graphs.items():
             _seconds(torch, graph, replays[name])
-    samples: dict[str, list[float]] = {name: [] for name in runs}
+    samples: dict[Name, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name in random.sample(list(runs), len(runs)):
             taken = _seconds(torch, graphs[name], replays[name])

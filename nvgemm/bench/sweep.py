@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from typing import Any
@@ -11,14 +11,14 @@ from typing import Any
 from nvgemm import settings
 from nvgemm.bench import libraries
 from nvgemm.bench.cold import Flush, Times, measure
+from nvgemm.bench.contender import Launch
 from nvgemm.bench.shapes import DenseShape
-from nvgemm.bench.workload import Workload, operands
+from nvgemm.bench.workload import Workload, launcher, result
 from nvgemm.choice.completion import orders
 from nvgemm.choice.config import GemmConfig
 from nvgemm.choice.cost import H100_CLOCK, predict
 from nvgemm.choice.heuristic import candidates, select_config
 from nvgemm.runtime import driver
-from nvgemm.runtime.arrays import view
 from nvgemm.runtime.device_model import model
 from nvgemm.runtime.gemm_kernel import GemmKernel, build_config
 from nvgemm.runtime.making import Making, making
@@ -34,9 +34,8 @@ class Sweep:
         self._torch = libraries.torch()
         self.problem, self.model = workload.problem, model(driver.require_hopper(0))
         self.picked = select_config(self.problem, self.model)
-        self._operands, self._flush = operands(self._torch, workload), Flush(self._torch)
-        self._launch(self.picked)()
-        self._expected = self._result()
+        self._operands, self._flush = workload.operands(self._torch), Flush(self._torch)
+        self._expected = self._result(self._launch(self.picked))
 
     def likely(self, count: int) -> list[GemmConfig]:
         """The `count` candidates of least predicted time and the one that is picked, each in all its orders."""
@@ -59,27 +58,22 @@ class Sweep:
         configs = list(configs)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             list(pool.map(lambda config: build_config(config, *_making(config)), configs))
-        runs = {str(i): self._checked(config) for i, config in enumerate(configs)}
+        runs = {config: self._checked(config) for config in configs}
         times = measure(self._torch, self._flush, runs, rounds)
-        return {configs[int(i)]: of for i, of in sorted(times.items(), key=lambda item: item[1].us)}
+        return dict(sorted(times.items(), key=lambda item: item[1].us))
 
-    def _checked(self, config: GemmConfig) -> Callable[[], None]:
+    def _checked(self, config: GemmConfig) -> Launch:
         launch = self._launch(config)
-        self._operands.d.fill_(float("nan"))
-        launch()
-        error = float((self._result() - self._expected).norm() / self._expected.norm())
+        error = float((self._result(launch) - self._expected).norm() / self._expected.norm())
         if not error <= _TOLERANCE:
             raise RuntimeError(f"{config} is wrong: it differs by {error:.1e} of the result's norm")
         return launch
 
-    def _launch(self, config: GemmConfig) -> Callable[[], None]:
-        kernel = GemmKernel(config, _making(config), driver.device(0))
-        stream = self._torch.cuda.current_stream()
-        bound = kernel.bind(*(view(x, "operand") for x in self._operands.arrays))
-        return lambda: bound(stream.cuda_stream)
+    def _launch(self, config: GemmConfig) -> Launch:
+        return launcher(self._torch, GemmKernel(config, _making(config), driver.device(0)), self._operands)
 
-    def _result(self) -> Any:
-        return self._operands.valid(self._operands.d).float()
+    def _result(self, launch: Launch) -> Any:
+        return result(self._operands, launch).float()
 
 
 def _making(config: GemmConfig) -> Making:

@@ -1,16 +1,29 @@
-"""What `nvgemm tune` measures: a product of one of the suites, as the kernel takes it."""
+"""A product of one of the suites: the problem that it poses, its operands, and a kernel launched on them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import nvgemm
 from nvgemm.bench import suites
-from nvgemm.bench.grouped_operands import ALIGNMENT, Contiguous, Grouped, Masked, Offsets, aligned_starts
-from nvgemm.bench.shapes import DenseShape, GroupedShape, Shape
+from nvgemm.bench.chain import Chain
+from nvgemm.bench.contender import Launch
+from nvgemm.bench.grouped_operands import ALIGNMENT, Contiguous, Masked, Offsets, aligned_starts
+from nvgemm.bench.operands import Operands
+from nvgemm.bench.shapes import DenseShape, Shape
 from nvgemm.choice import grouped_checks
 from nvgemm.choice.problem import Grouping, Problem
+from nvgemm.runtime.arrays import view
+from nvgemm.runtime.gemm_kernel import GemmKernel
+
+OPERANDS: dict[str, Callable[[Any, Any], Any]] = {
+    "dense": Operands,
+    "others": Operands,
+    "contiguous": Contiguous,
+    "masked": Masked,
+    "offsets": Offsets,
+    "chain": Chain,
+}
 
 
 class Workload(NamedTuple):
@@ -46,41 +59,24 @@ class Workload(NamedTuple):
             groups, m = grouped_checks.Grouped(grouping, expected_m=shape.rows), shape.max_m or shape.m
         return groups.problem(shape.groups, m, shape.n, shape.k)
 
-
-class Operands(NamedTuple):
-    """Arrays in the order of the kernel's parameters: A, its scales, B, its scales, D, and a layout of groups."""
-
-    arrays: tuple[Any, ...]
-    valid: Callable[[Any], Any]  # the rows of a result that count
-
-    @property
-    def d(self) -> Any:
-        return self.arrays[4]
+    def operands(self, torch: Any) -> Any:
+        """Normal random ones, quantised, on the current GPU."""
+        return OPERANDS[self.suite](torch, self.shape)
 
 
-def operands(torch: Any, workload: Workload) -> Operands:
-    """Normal random ones, quantised, on the current GPU."""
-    shape = workload.shape
-    if isinstance(shape, GroupedShape):
-        return _grouped(_LAYOUTS[workload.suite](torch, shape))
-    m, n, k = shape
-    a = nvgemm.per_token_cast_to_fp8(torch.randn(m, k, device="cuda"))
-    b = nvgemm.per_block_cast_to_fp8(torch.randn(n, k, device="cuda"))
-    d = torch.empty(m, n, dtype=torch.bfloat16, device="cuda")
-    return Operands((*a, *b, d), lambda result: result)
+def launcher(torch: Any, kernel: GemmKernel, operands: Any) -> Launch:
+    """What launches `kernel` on the stream that is then current, and gives D."""
+    arrays = operands.arrays
+    bound = kernel.bind(*(view(x, "operand") for x in arrays))
+
+    def launch() -> Any:
+        bound(torch.cuda.current_stream().cuda_stream)
+        return arrays[4]
+
+    return launch
 
 
-_LAYOUTS: dict[str, Callable[[Any, GroupedShape], Grouped]] = {
-    "contiguous": Contiguous,
-    "masked": Masked,
-    "offsets": Offsets,
-}
-
-
-def _grouped(of: Grouped) -> Operands:
-    if isinstance(of, Offsets):
-        return Operands((*of.dense_a, *of.b, of.dense_d, of.offsets), of.valid)
-    if isinstance(of, Contiguous):
-        return Operands((*of.a, *of.b, of.d, of.grouped_layout), of.valid)
-    assert isinstance(of, Masked)
-    return Operands((*of.a, *of.b, of.d, of.masked_m), of.valid)
+def result(operands: Any, launch: Launch) -> Any:
+    """The rows of D that count; what was in it before is overwritten."""
+    operands.clear()
+    return operands.valid(launch())

@@ -68,8 +68,8 @@ def functions(image: bytes) -> list[Function]:
         name = section.name.removeprefix(".text.")
         relocated = frozenset(relocations.get(number, ()))
         jumps = jump_tables.get(name, {})
-        shown, count = printable(name).replace("\n", "\N{REPLACEMENT CHARACTER}"), registers.get(name)
-        found.append(Function(shown, section.offset, section.size, relocated, count, jumps))
+        count = registers.get(name)
+        found.append(Function(printable(name), section.offset, section.size, relocated, count, jumps))
     found.sort(key=lambda function: function.offset)
     for before, after in pairwise(found):
         if before.offset + before.size > after.offset:

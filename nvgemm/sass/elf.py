@@ -96,6 +96,6 @@ def text(table: bytes, offset: int) -> str:
     return table[offset:end].decode(errors="replace")
 
 
-def printable(text: str) -> str:
-    """`text` without what a terminal would take for more than text, but for ends of lines."""
-    return "".join(each if each.isprintable() or each == "\n" else "\N{REPLACEMENT CHARACTER}" for each in text)
+def printable(text: str, besides: str = "") -> str:
+    """`text` without what a terminal would take for more than text, but for the characters of `besides`."""
+    return "".join(each if each.isprintable() or each in besides else "\N{REPLACEMENT CHARACTER}" for each in text)

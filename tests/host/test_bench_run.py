@@ -81,7 +81,7 @@ def _machine(monkeypatch) -> None:
     monkeypatch.setattr(nvml, "driver_version", lambda: nvml.Answer("580.1", None))
     monkeypatch.setattr(nvml, "joules", lambda: nvml.Answer(None, "ModuleNotFoundError: pynvml"))
     monkeypatch.setattr(run.cold, "Flush", lambda torch: None)
-    monkeypatch.setitem(run._OPERANDS, "dense", Operands)
+    monkeypatch.setitem(run.OPERANDS, "dense", Operands)
     monkeypatch.setattr(run, "contenders", lambda suite, names: ([OURS, contender("deepgemm", whole)], {}))
 
 
@@ -254,7 +254,7 @@ def test_a_grouped_suite_measures_the_shapes_that_are_asked_for(monkeypatch, cap
 
 @pytest.mark.parametrize("suite", ["contiguous", "masked", "offsets", "chain"])
 def test_every_suite_has_operands_and_contenders(suite):
-    assert suite in run._OPERANDS
+    assert suite in run.OPERANDS
     assert peers.LINE_UPS[suite][0].name == "nvgemm"
 
 
