@@ -30,3 +30,13 @@ __device__ __forceinline__ Operands locate(SharedStorage& shared, const Pipeline
             shared.sfb[pipeline.stage],
             K_SPLIT == 1 && pipeline.is_full(shared)};  // asking did not pay where K is split
 }
+
+// What a consumer does for a tile of which it has no rows: it takes the stages that are its own, and hands them back.
+__device__ __forceinline__ void skip_tile(SharedStorage& shared, Pipeline& pipeline, uint32_t k_rank) {
+#pragma unroll 1
+    for (uint32_t k = 0; k < NUM_K_BLOCKS; ++k, pipeline.advance()) {
+        if (pipeline.stage % K_SPLIT != k_rank) continue;
+        pipeline.wait_full(shared);
+        pipeline.release(shared);
+    }
+}

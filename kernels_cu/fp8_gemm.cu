@@ -4,6 +4,7 @@
 // A persistent kernel: one producer warpgroup, which keeps a ring of stages in shared memory filled, and one, two or four
 // consumer warpgroups, which multiply on the tensor cores and promote each 128 of K to FP32 on the CUDA cores. While one
 // consumer promotes, the tensor cores work for the others. docs/kernel.md walks through it.
+#include "ahead.cuh"
 #include "config.cuh"
 #include "consumer.cuh"
 #include "epilogue.cuh"
@@ -156,16 +157,6 @@ __device__ __forceinline__ void multiply_stage(SharedStorage& shared, const Pipe
     }
 }
 
-// What a consumer does for a tile of which it has no rows: it takes the stages that are its own, and hands them back.
-__device__ __forceinline__ void skip_tile(SharedStorage& shared, Pipeline& pipeline, uint32_t k_rank) {
-#pragma unroll 1
-    for (uint32_t k = 0; k < NUM_K_BLOCKS; ++k, pipeline.advance()) {
-        if (pipeline.stage % K_SPLIT != k_rank) continue;
-        pipeline.wait_full(shared);
-        pipeline.release(shared);
-    }
-}
-
 // ---- the kernel -----------------------------------------------------------------------------------------------------------
 
 extern "C" __global__ void CLUSTER_DIMS __launch_bounds__(NUM_THREADS, 1)
@@ -229,9 +220,11 @@ extern "C" __global__ void CLUSTER_DIMS __launch_bounds__(NUM_THREADS, 1)
         Epilogue epilogue{map_d, d, d_stride, shared.d[warpgroup * 4 + warp], lane};
         const uint32_t row_group = K_SPLIT == 1 ? warpgroup : 0, k_rank = K_SPLIT == 1 ? 0 : warpgroup;
         const uint32_t first_row = row_group * 64, warp_row = warp * 16, row = first_row + warp_row + lane / 4;
+        if constexpr (MULTIPLIES_AHEAD)
+            AheadConsumer{shared, scheduler, epilogue, groups, first_row, warp_row, row}.consume();
         Operands next;
         if constexpr (IN_FLIGHT == 1) next = locate(shared, pipeline.ahead(k_rank), first_row, row);
-        while (scheduler.next(tile)) {
+        while (!MULTIPLIES_AHEAD && scheduler.next(tile)) {
             const uint64_t valid_rows = scheduler.valid_rows(tile, first_row);
             if (GROUPING != DENSE && valid_rows == 0) {
                 skip_tile(shared, pipeline, k_rank);

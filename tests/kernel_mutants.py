@@ -18,6 +18,7 @@ Change = tuple[str, str, str]  # file, what stands there once, what comes in its
 SHAPE = (200, 136, 2304)  # 18 k-blocks
 PAIRS = "pairs of blocks, which belong to groups"
 GROUPED = (2000, 520, 1168)  # N and K of `launch_grouped_configurations`
+AHEAD = "128 rows, the next tile begun before one is stored"
 FEW = "few k-blocks: "  # before a kind: as many as there are stages, so that the ring holds no consumer back
 KINDS = {
     "64 rows": lambda c: (c.block_m, c.k_split, c.cluster_size, c.in_flight) == (64, 1, 1, 1),
@@ -58,6 +59,10 @@ MUTANTS = {
     "a stage multiplied before it is full, another still under way": Mutant(
         "two under way", ("in_flight.cuh", "            if (!operands.full) newest.wait_full(shared);\n", "")
     ),
+    "a tile begun before its first stage is full": Mutant(
+        AHEAD, ("ahead.cuh", "        if (is_left && !next.full) pipeline.wait_full(shared);\n", "")
+    ),
+    "a tile begun where none is left": Mutant(AHEAD, ("ahead.cuh", "if (is_left && !next.full)", "if (!next.full)")),
     "a stage never handed back, two under way": Mutant(
         "two under way", ("in_flight.cuh", "        pipeline.release(shared);\n", "")
     ),
@@ -119,6 +124,8 @@ def of(kind: str) -> GemmConfig:
     if kind == PAIRS:
         pairs = Problem(*GROUPED, True, Grouping.CONTIGUOUS, 4, 64, 2000)
         return next(filter(KINDS[kind], candidates(pairs)))._replace(num_stages=4)
+    if kind == AHEAD:
+        return of("128 rows")._replace(multiplies_ahead=True)
     m, n, k = SHAPE if not kind.startswith(FEW) else (*SHAPE[:2], 512)
     is_kind = KINDS[kind.removeprefix(FEW)]
     return next(config for config in candidates(Problem(m, n, k, True)) if is_kind(config))._replace(num_stages=4)

@@ -40,7 +40,7 @@ class Sweep:
     def likely(self, count: int) -> list[GemmConfig]:
         """The `count` candidates of least predicted time and the one that is picked, each in all its orders."""
         legal = sorted(candidates(self.problem, self.model, WIDTHS), key=self.predict)[:count]
-        ordered = [[config, *orders(self.problem, config)] for config in (*legal, self.picked)]
+        ordered = [[config, *orders(self.problem, self.model, config)] for config in (*legal, self.picked)]
         return list(dict.fromkeys(chain.from_iterable(ordered)))
 
     def predict(self, config: GemmConfig) -> float:

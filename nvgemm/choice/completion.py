@@ -11,6 +11,7 @@ from nvgemm.choice.problem import Grouping, Problem, ceil_div
 from nvgemm.choice.tables import Blocks
 
 MAX_STAGES = 12
+AHEAD_TILES = 3  # of each SM, from which on the next one is begun early
 LEAST_RASTER, MOST_RASTER = 8, 32  # of groups, which may have more rows than expected
 
 
@@ -24,6 +25,9 @@ def complete(problem: Problem, device: Model, blocks: Blocks) -> GemmConfig | No
     block_m, block_n, num_consumers, k_split, cluster_m, cluster_n, k_unroll, cluster_k, in_flight, raster_m, _ = blocks
     if in_flight is None:  # a measured unroll without it was of one
         in_flight = 2 if k_unroll is None and _two_pay(problem, blocks) else 1
+    ahead = in_flight == 1 and _ahead_pays(problem, device, blocks)
+    if k_unroll is None or ahead:  # a longer round would spill there
+        k_unroll = _unroll(problem, blocks, in_flight)
     return GemmConfig(
         shape_n=problem.n,
         shape_k=problem.k,
@@ -36,12 +40,13 @@ def complete(problem: Problem, device: Model, blocks: Blocks) -> GemmConfig | No
         cluster_m=cluster_m,
         cluster_n=cluster_n,
         raster_m=raster_m or _raster(problem, device, blocks),
-        k_unroll=k_unroll or _unroll(problem, blocks, in_flight),
+        k_unroll=k_unroll,
         grouping=problem.grouping,
         num_groups=problem.groups,
         alignment=problem.alignment,
         cluster_k=cluster_k,
         in_flight=in_flight,
+        multiplies_ahead=ahead,
         begins_inside=_begins_inside(problem, blocks),
         overlap=problem.overlap,
     )
@@ -52,13 +57,13 @@ def blocks_in(config: GemmConfig) -> Blocks:
     return Blocks(**{name: getattr(config, name) for name in Blocks._fields})
 
 
-def orders(problem: Problem, config: GemmConfig) -> list[GemmConfig]:
+def orders(problem: Problem, device: Model, config: GemmConfig) -> list[GemmConfig]:
     """`config` with its multiplications one after the other, and two under way where registers allow that."""
     blocks = blocks_in(config)
-    unrolls = [(1, _unroll(problem, blocks, 1))]
-    if two_fit(*blocks[:4]):
-        unrolls += [(2, count) for count in ((4, 8) if _columns(blocks) <= 64 else (4,))]
-    return [config._replace(in_flight=in_flight, k_unroll=k_unroll) for in_flight, k_unroll in unrolls]
+    ahead = _ahead_pays(problem, device, blocks)
+    one = config._replace(in_flight=1, k_unroll=_unroll(problem, blocks, 1), multiplies_ahead=ahead)
+    counts = () if not two_fit(*blocks[:4]) else (4, 8) if _columns(blocks) <= 64 else (4,)
+    return [one, *(config._replace(in_flight=2, k_unroll=count, multiplies_ahead=False) for count in counts)]
 
 
 def rasters(problem: Problem, config: GemmConfig) -> list[GemmConfig]:
@@ -72,7 +77,8 @@ def refinements(problem: Problem, device: Model, config: GemmConfig) -> list[Gem
     """`config` first, and with rounds of its loop and strips of D, or stages in their place, that may be faster."""
     blocks = blocks_in(config)
     usual = _unroll(problem, blocks, config.in_flight)
-    longer = 2 * usual if config.in_flight == 1 and usual <= 2 else config.k_unroll
+    may_be_longer = config.in_flight == 1 and usual <= 2 and not config.multiplies_ahead
+    longer = 2 * usual if may_be_longer else config.k_unroll
     stored = [complete(problem, device, blocks._replace(num_d_strips=strips)) for strips in range(1, MAX_STRIPS + 1)]
     others = [
         other._replace(k_unroll=k_unroll)
@@ -99,6 +105,18 @@ def _two_pay(problem: Problem, blocks: Blocks) -> bool:
     """Whether two multiplications under way are faster, and by more than the compiler takes longer for them."""
     fits = 32 <= blocks.block_n <= 64 and two_fit(*blocks[:4])
     return fits and problem.k > BLOCK_K and problem.grouping is Grouping.DENSE
+
+
+def _ahead_pays(problem: Problem, device: Model, blocks: Blocks) -> bool:
+    """Whether it is faster to begin a tile before the one before it is stored (docs/performance.md)."""
+    if blocks.num_consumers != 2 or blocks.k_split != 1 or blocks.cluster_k != 1:
+        return False
+    groups = problem.groups if problem.expected_m or problem.grouping.own_rows else 1
+    tiles = groups * ceil_div(problem.group_rows, blocks.block_m) * ceil_div(problem.n, blocks.block_n)
+    if tiles < AHEAD_TILES * device.num_sms:
+        return False
+    is_wide = max(blocks.block_m, blocks.block_n) == 256
+    return problem.grouping is not Grouping.DENSE or (is_wide and 1024 <= problem.k <= 4096)
 
 
 def _unroll(problem: Problem, blocks: Blocks, in_flight: int) -> int:

@@ -36,6 +36,7 @@ class GemmConfig(NamedTuple):
     alignment: int = 1  # of the rows at which groups begin, where the grouping has one
     cluster_k: int = 1  # CTAs that divide the k-blocks of a tile
     in_flight: int = 1  # multiplications that a consumer has under way: the other one while it promotes, or none
+    multiplies_ahead: bool = False  # a consumer starts its next tile's first multiplication before it stores a tile
     begins_inside: bool = False  # of D: tiles that would reach beyond its last row begin earlier
     overlap: Overlap = Overlap.ALONE
 

@@ -81,7 +81,7 @@ def _searched(problem: Problem, device: Model, blocks_n: Sequence[int]) -> Itera
     for block_m, num_consumers, k_split in CONSUMERS:
         if block_m > 64 and problem.group_rows <= block_m // 2:
             continue
-        for block_n in blocks_n if problem.grouping is Grouping.DENSE else (*blocks_n, 256):
+        for block_n in (*blocks_n, 256):
             if block_n >= problem.n + 8 or not registers_allow(block_m, block_n, num_consumers, k_split):
                 continue
             tiles = problem.groups * ceil_div(problem.group_rows, block_m) * ceil_div(problem.n, block_n)

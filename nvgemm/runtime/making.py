@@ -56,7 +56,9 @@ def usual(config: GemmConfig) -> str:
     """The policy that measured best for this kind of kernel."""
     if config.num_consumers == 1:  # nobody to give the issue slot to
         return "asis"
-    if config.block_m != 128 or config.block_n == 256:
+    if config.block_n == 256:
+        return "s2e4-hd32"
+    if config.block_m != 128:
         return "s2e4"
     return "s3e4" if config.begins_inside and config.block_n > 128 else "s2e2"
 

@@ -15,7 +15,7 @@ from nvgemm.choice.problem import Overlap, Problem
 pytestmark = pytest.mark.gpu
 
 SHAPE = (600, 1096, 1936)  # no block divides M, N or K, and clusters have odd tails
-BLOCKS_N = (8, 64, 112, 128, 144, 176, 192)
+BLOCKS_N = (8, 64, 112, 128, 144, 176, 192, 256)
 NARROWED = (32, 80)  # less 8: 24 and 72, which cross 128-blocks at every position
 NARROW = (190, 264, 1936)  # few tiles, whose k-blocks a cluster divides
 FEW_SMS = 10  # each CTA computes several tiles, so that the ring and its phases go on from one to the next
@@ -27,9 +27,14 @@ def spread() -> list[GemmConfig]:
     chosen = [config for config in legal if config.block_n in BLOCKS_N]
     of_two = [config for config in legal if config.block_n in NARROWED and config.cluster_m == 1]
     of_two = [config._replace(block_n=config.block_n - 8, k_unroll=1, in_flight=1) for config in of_two]
-    ordered = [order for config in chosen + of_two for order in orders(Problem(*SHAPE, True), config)]
+    ordered = [order for config in chosen + of_two for order in orders(Problem(*SHAPE, True), H100, config)]
     refined = [other for config in ordered[::9] for other in refinements(Problem(*SHAPE, True), H100, config)]
-    return list(dict.fromkeys(ordered + refined))
+    ahead = [
+        config._replace(multiplies_ahead=True, k_unroll=1)
+        for config in ordered
+        if (config.num_consumers, config.k_split, config.cluster_k, config.in_flight) == (2, 1, 1, 1)
+    ]
+    return list(dict.fromkeys(ordered + refined + ahead))
 
 
 def fewest_stages() -> list[GemmConfig]:
@@ -37,7 +42,7 @@ def fewest_stages() -> list[GemmConfig]:
     return [
         config._replace(num_stages=max(2, config.k_split), num_d_strips=1, raster_m=3)
         for config in spread()
-        if config.block_n in (24, 112, 128)
+        if config.block_n in (24, 112, 128, 256)
     ]
 
 
@@ -45,7 +50,7 @@ def divided() -> list[GemmConfig]:
     """Clusters that divide K, of all kinds of tiles."""
     legal = candidates(Problem(*NARROW, True))
     legal = [config for config in legal if config.cluster_k > 1 and config.block_n in (*BLOCKS_N, *NARROWED)]
-    return [order for config in legal for order in orders(Problem(*NARROW, True), config)]
+    return [order for config in legal for order in orders(Problem(*NARROW, True), H100, config)]
 
 
 def in_parts(configs: list[GemmConfig], size: int = 48) -> list[list[GemmConfig]]:

@@ -25,7 +25,12 @@ def spread(layout: str) -> list[GemmConfig]:
     for expected in (problem(layout, rows) for rows in EXPECTED_M):
         legal = list(candidates(expected, H100, WIDTHS))
         chosen += legal + [other for config in legal[::7] for other in refinements(expected, H100, config)]
-    return list(dict.fromkeys(chosen))
+    other_times = [  # that they begin the next tile
+        config._replace(multiplies_ahead=not config.multiplies_ahead, k_unroll=1)
+        for config in chosen[::2]
+        if (config.num_consumers, config.k_split, config.in_flight) == (2, 1, 1)
+    ]
+    return list(dict.fromkeys(chosen + other_times))
 
 
 @pytest.mark.parametrize("layout", ARRANGEMENTS)

@@ -11,6 +11,7 @@ from products import build_all
 
 from nvgemm.choice.completion import orders
 from nvgemm.choice.config import GemmConfig
+from nvgemm.choice.cost import H100
 from nvgemm.choice.heuristic import candidates
 from nvgemm.choice.problem import Problem
 
@@ -32,7 +33,7 @@ KINDS = {  # block_m, k_split, cluster_m, cluster_n, cluster_k
 def config(name: str) -> GemmConfig:
     legal = [config for config in candidates(Problem(*SHAPE, True)) if config.block_n in (48, 64, 112)]
     found = next(c for c in legal if (c.block_m, c.k_split, c.cluster_m, c.cluster_n, c.cluster_k) == KINDS[name])
-    return orders(Problem(*SHAPE, True), found)[0] if "in turn" in name else found
+    return orders(Problem(*SHAPE, True), H100, found)[0] if "in turn" in name else found
 
 
 LAYOUTS = ("contiguous-64", "psum-64", "offsets", "masked", "batched")

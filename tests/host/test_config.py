@@ -51,7 +51,7 @@ def test_accumulators_fit_in_the_registers_of_a_consumer(legal):
     for _, c in legal:
         sums = c.block_m * c.block_n // (128 * (c.num_consumers // c.k_split))  # FP32 sums over K, for each thread
         most = REGISTER_FILE // (128 * c.num_consumers) - 8
-        assert sums + c.block_n // 2 < min(most, 248), c
+        assert sums + c.wgmma_n // 2 < min(most, 248), c
 
 
 def test_blocks_are_what_wgmma_and_tma_take(legal):

@@ -14,7 +14,7 @@ from measured import measured_config
 from nvgemm.bench.suites import DENSE
 from nvgemm.bench.sweep import WIDTHS
 from nvgemm.choice import heuristic, tables
-from nvgemm.choice.completion import blocks_in, orders, rasters, refinements
+from nvgemm.choice.completion import blocks_in, complete, orders, rasters, refinements
 from nvgemm.choice.cost import H100, Model, predict
 from nvgemm.choice.heuristic import candidates, select, select_config
 from nvgemm.choice.problem import Grouping, Problem
@@ -51,7 +51,7 @@ def test_every_measured_choice_is_a_legal_configuration():
         assert measured_config(problem) == select_config(problem)
         chosen = select_config(problem)
         tiles = [c for c in candidates(problem, blocks_n=WIDTHS) if blocks_in(c)[:6] == blocks_in(chosen)[:6]]
-        in_orders = [order for config in tiles for order in orders(problem, config)]
+        in_orders = [order for config in tiles for order in orders(problem, H100, config)]
         in_rasters = [raster for config in in_orders for raster in rasters(problem, config)]
         assert chosen in [other for config in in_rasters for other in refinements(problem, H100, config)]
 
@@ -133,3 +133,20 @@ def test_the_likeliest_is_the_candidate_of_least_predicted_time(grouping):
         problem = Problem(m, n, k, True, grouping, 4, 128, min(m, 2000))
         expected = min(candidates(problem), key=lambda config: predict(config, problem))
         assert heuristic.likeliest(problem, H100) == expected
+
+
+def test_the_next_tile_is_begun_early_where_that_pays():
+    wide = tables.Blocks(128, 256, 2, 1, 1, 1)
+
+    def is_ahead(m, n, k, blocks=wide, **groups):
+        return complete(Problem(m, n, k, True, **groups), H100, blocks).multiplies_ahead
+
+    assert is_ahead(4096, 7168, 2048)
+    assert not is_ahead(4096, 7168, 512)
+    assert not is_ahead(4096, 7168, 7168)
+    assert not is_ahead(1024, 7168, 2048)  # 224 tiles for 132 SMs
+    assert not is_ahead(4096, 7168, 2048, tables.Blocks(128, 192, 2, 1, 1, 1))
+    masked, tall = {"grouping": Grouping.MASKED, "groups": 4}, tables.Blocks(256, 128, 2, 1, 1, 1)
+    assert is_ahead(4096, 7168, 7168, tall, **masked, expected_m=1024)
+    assert not is_ahead(4096, 7168, 7168, tall, **masked, expected_m=64)  # 224 tiles
+    assert not is_ahead(4096, 7168, 7168, tables.Blocks(64, 128, 2, 2, 1, 1), **masked, expected_m=1024)  # K is divided
