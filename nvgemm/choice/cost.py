@@ -68,7 +68,7 @@ def _k_block(config: GemmConfig, grid: int, device: Model) -> float:
     """Clocks that one CTA takes for 128 of K: tensor cores, loads from the L2, and a consumer's dependent chain."""
     slices = config.block_m // 64
     multiply = 2 * max(config.block_n, 16)  # clocks of m64nNk128 with the tensor cores to itself
-    # Neighbours on a TPC ask the L2 once for the rows of B that both want; with narrower tiles the fitted bandwidths say so.
+    # Neighbours on a TPC ask the L2 once for rows of B that both want. Of narrower tiles the fitted bandwidths tell that.
     askers_b = 2 if config.block_n == 256 and config.cluster_n == 1 else config.cluster_m
     loaded = (config.block_m / config.cluster_n + config.block_n / askers_b) * BLOCK_K
     scales = (num_sfb(config.block_n) - 1) * config.k_split
