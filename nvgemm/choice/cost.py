@@ -22,6 +22,7 @@ SUM_PER_COLUMN = 6.25  # to add what another consumer of a split K has of a colu
 CLUSTER_SUM = 2000  # where the CTAs of a cluster divide K: until they have started together, and have the others' sums
 CLUSTER_SUM_PER_ELEMENT = 1.3  # that a CTA sends
 TENSOR_SHARE = 1.23  # clocks that a multiplication takes over its ideal
+WIDE_SHARE = 1.16  # the same in tiles of 256 columns
 SCALE_SHARE = 0.008  # more for each further scale of B in a tile's columns and each consumer that reads all of them
 
 
@@ -68,11 +69,12 @@ def _k_block(config: GemmConfig, grid: int, device: Model) -> float:
     """Clocks that one CTA takes for 128 of K: tensor cores, loads from the L2, and a consumer's dependent chain."""
     slices = config.block_m // 64
     multiply = 2 * max(config.block_n, 16)  # clocks of m64nNk128 with the tensor cores to itself
-    # Neighbours on a TPC ask the L2 once for rows of B that both want. Of narrower tiles the fitted bandwidths tell that.
+    # Neighbours on a TPC ask the L2 once for rows of B that both want. Of narrower tiles the fitted bandwidths know it.
     askers_b = 2 if config.block_n == 256 and config.cluster_n == 1 else config.cluster_m
     loaded = (config.block_m / config.cluster_n + config.block_n / askers_b) * BLOCK_K
     scales = (num_sfb(config.block_n) - 1) * config.k_split
-    tensor = TENSOR_SHARE * slices * multiply * (1 + SCALE_SHARE * scales)
+    share = WIDE_SHARE if config.block_n == 256 else TENSOR_SHARE
+    tensor = share * slices * multiply * (1 + SCALE_SHARE * scales)
     l2 = loaded / min(device.l2_bytes_per_clock_sm, device.l2_bytes_per_clock / grid)
     promotion = config.block_n / 2 if config.in_flight == 1 else 0
     chain = slices / config.num_consumers * (multiply + promotion + CHAIN)
