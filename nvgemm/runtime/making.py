@@ -54,8 +54,10 @@ def making(policy: str, config: GemmConfig, measured: Measured | None = None) ->
 
 def usual(config: GemmConfig) -> str:
     """The policy that measured best for this kind of kernel."""
-    if config.num_consumers == 1:  # nobody to give the issue slot to
-        return "asis"
+    is_slim = config.in_flight == 2 and config.block_n <= 64
+    is_late = config.begins_inside and config.block_m == 256
+    if config.num_consumers == 1 or config.k_split == 2 or is_slim or is_late:
+        return "asis"  # nobody to give the issue slot to, or nothing won by that
     if config.block_n == 256:
         return "s2e4-hd32"
     if config.block_m != 128:
