@@ -7,15 +7,17 @@
 
 static_assert(!MULTIPLIES_AHEAD || (IN_FLIGHT == 1 && K_SPLIT == 1 && CLUSTER_K == 1), "what is under way is one tile's");
 
+constexpr uint32_t DOWN = SLICES_M == 1 ? 0 : SLICE_ROWS, RIGHT = SLICES_N == 1 ? 0 : WGMMA_N;  // from slice to slice
+
 // One consumer, from its first tile to its last.
 struct AheadConsumer {
     SharedStorage& shared;
     Scheduler& scheduler;
     Epilogue& epilogue;
     const Groups& groups;
-    uint32_t first_row;  // of the tile's that are this consumer's
-    uint32_t warp_row;   // of these, the warp's
-    uint32_t row;        // of the tile's, the thread's
+    uint32_t first_row;  // of the tile, that is this consumer's
+    uint32_t warp_row;   // of these, that is the warp's
+    uint32_t row;        // of the tile, that is the thread's
 
     Pipeline pipeline{};
     Operands next{};
@@ -39,12 +41,11 @@ struct AheadConsumer {
             uint32_t rows[NUM_SLICES];
 #pragma unroll
             for (uint32_t slice = 0; slice < NUM_SLICES; ++slice)
-                rows[slice] = scheduler.valid_rows(tile, first_row + (SLICES_M == 1 ? 0 : slice) * SLICE_ROWS) >> warp_row & 0xffff;
+                rows[slice] = scheduler.valid_rows(tile, first_row + slice * DOWN) >> warp_row & 0xffff;
             is_left = begin_tile(tile);
 #pragma unroll
             for (uint32_t slice = 0; slice < NUM_SLICES; ++slice)
-                epilogue.store(final[slice], row_d + (SLICES_M == 1 ? 0 : slice) * SLICE_ROWS, column_d + (SLICES_N == 1 ? 0 : slice) * WGMMA_N,
-                               rows[slice]);
+                epilogue.store(final[slice], row_d + slice * DOWN, column_d + slice * RIGHT, rows[slice]);
         }
         ptx::wgmma_wait_group<0>(under_way.sfa_top, under_way.sfa_bottom);
     }
