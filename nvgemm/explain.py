@@ -28,7 +28,8 @@ def describe(problem: Problem, kernel: GemmKernel | None) -> str:
     rows = {
         "block": f"{c.block_m}×{c.block_n}×128, {c.num_stages} stages, {c.shared_bytes} bytes of shared memory",
         "consumers": f"{c.num_consumers} warpgroups" + (", which split K" if c.k_split > 1 else ""),
-        "order": f"{c.in_flight} under way, loop of {c.k_unroll} k-blocks",
+        "order": f"{c.in_flight} under way, loop of {c.k_unroll} k-blocks"
+        + (", the next tile begun before one is stored" if c.multiplies_ahead else ""),
         "launch": c.overlap.name.lower().replace("_", " "),
         "cluster": _cluster(c._asdict()),
         "tiles": "{tiles} on {ctas} CTAs: {waves} waves, {full:.0%} full".format(**weighed),

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from functools import lru_cache, partial
 
-from nvgemm.choice.config import BLOCK_K, MAX_SHARED_BYTES, GemmConfig, storage_bytes
+from nvgemm.choice.config import MAX_SHARED_BYTES, GemmConfig, storage_bytes
 from nvgemm.choice.cost import Model
-from nvgemm.choice.legal import MAX_STRIPS, RASTERS, slices, suits, two_fit
+from nvgemm.choice.legal import MAX_STRIPS, RASTERS, suits, two_fit
+from nvgemm.choice.loop import ahead_pays, columns, two_pay, unroll
 from nvgemm.choice.problem import Grouping, Problem, ceil_div
 from nvgemm.choice.tables import Blocks
 
 MAX_STAGES = 12
-AHEAD_TILES = 3  # of each SM, from which on the next one is begun early
 LEAST_RASTER, MOST_RASTER = 8, 32  # of groups, which may have more rows than expected
 
 
@@ -24,10 +24,10 @@ def complete(problem: Problem, device: Model, blocks: Blocks) -> GemmConfig | No
         return None
     block_m, block_n, num_consumers, k_split, cluster_m, cluster_n, k_unroll, cluster_k, in_flight, raster_m, _ = blocks
     if in_flight is None:  # a measured unroll without it was of one
-        in_flight = 2 if k_unroll is None and _two_pay(problem, blocks) else 1
-    ahead = in_flight == 1 and _ahead_pays(problem, device, blocks)
+        in_flight = 2 if k_unroll is None and two_pay(problem, blocks) else 1
+    ahead = in_flight == 1 and ahead_pays(problem, device, blocks)
     if k_unroll is None or ahead:  # a longer round would spill there
-        k_unroll = _unroll(problem, blocks, in_flight)
+        k_unroll = unroll(problem, blocks, in_flight)
     return GemmConfig(
         shape_n=problem.n,
         shape_k=problem.k,
@@ -60,9 +60,9 @@ def blocks_in(config: GemmConfig) -> Blocks:
 def orders(problem: Problem, device: Model, config: GemmConfig) -> list[GemmConfig]:
     """`config` with its multiplications one after the other, and two under way where registers allow that."""
     blocks = blocks_in(config)
-    ahead = _ahead_pays(problem, device, blocks)
-    one = config._replace(in_flight=1, k_unroll=_unroll(problem, blocks, 1), multiplies_ahead=ahead)
-    counts = () if not two_fit(*blocks[:4]) else (4, 8) if _columns(blocks) <= 64 else (4,)
+    ahead = ahead_pays(problem, device, blocks)
+    one = config._replace(in_flight=1, k_unroll=unroll(problem, blocks, 1), multiplies_ahead=ahead)
+    counts = () if not two_fit(*blocks[:4]) else (4, 8) if columns(blocks) <= 64 else (4,)
     return [one, *(config._replace(in_flight=2, k_unroll=count, multiplies_ahead=False) for count in counts)]
 
 
@@ -76,7 +76,7 @@ def rasters(problem: Problem, config: GemmConfig) -> list[GemmConfig]:
 def refinements(problem: Problem, device: Model, config: GemmConfig) -> list[GemmConfig]:
     """`config` first, and with rounds of its loop and strips of D, or stages in their place, that may be faster."""
     blocks = blocks_in(config)
-    usual = _unroll(problem, blocks, config.in_flight)
+    usual = unroll(problem, blocks, config.in_flight)
     may_be_longer = config.in_flight == 1 and usual <= 2 and not config.multiplies_ahead
     longer = 2 * usual if may_be_longer else config.k_unroll
     stored = [complete(problem, device, blocks._replace(num_d_strips=strips)) for strips in range(1, MAX_STRIPS + 1)]
@@ -99,40 +99,6 @@ def _strips_and_stages(problem: Problem, blocks: Blocks) -> tuple[int, int]:
     if block_n == 256 and fit(strips) < fit(1):
         strips = 1
     return strips, fit(strips)
-
-
-def _two_pay(problem: Problem, blocks: Blocks) -> bool:
-    """Whether two multiplications under way are faster, and by more than the compiler takes longer for them."""
-    fits = 32 <= blocks.block_n <= 64 and two_fit(*blocks[:4])
-    return fits and problem.k > BLOCK_K and problem.grouping is Grouping.DENSE
-
-
-def _ahead_pays(problem: Problem, device: Model, blocks: Blocks) -> bool:
-    """Whether it is faster to begin a tile before the one before it is stored (docs/performance.md)."""
-    if blocks.num_consumers != 2 or blocks.k_split != 1 or blocks.cluster_k != 1:
-        return False
-    groups = problem.groups if problem.expected_m or problem.grouping.own_rows else 1
-    tiles = groups * ceil_div(problem.group_rows, blocks.block_m) * ceil_div(problem.n, blocks.block_n)
-    if tiles < AHEAD_TILES * device.num_sms:
-        return False
-    is_wide = max(blocks.block_m, blocks.block_n) == 256
-    return problem.grouping is not Grouping.DENSE or (is_wide and 1024 <= problem.k <= 4096)
-
-
-def _unroll(problem: Problem, blocks: Blocks, in_flight: int) -> int:
-    """K-blocks in one round of the loop: as many as the compiler does not take too long for."""
-    columns = _columns(blocks)
-    if in_flight == 1:
-        return 4 if columns <= 64 else 2 if columns <= 128 else 1
-    if blocks.num_consumers == 1 or columns > 64:
-        return 4
-    k_blocks = ceil_div(problem.k, BLOCK_K) // blocks.cluster_k
-    return min((8, 4), key=lambda count: k_blocks // count + k_blocks % count)  # times that nothing is under way
-
-
-def _columns(blocks: Blocks) -> int:
-    """Of sums that one consumer has, for each of 64 rows."""
-    return slices(blocks) * blocks.block_n
 
 
 def _begins_inside(problem: Problem, blocks: Blocks) -> bool:
