@@ -148,5 +148,7 @@ def test_the_next_tile_is_begun_early_where_that_pays():
     assert not is_ahead(4096, 7168, 2048, tables.Blocks(128, 192, 2, 1, 1, 1))
     masked, tall = {"grouping": Grouping.MASKED, "groups": 4}, tables.Blocks(256, 128, 2, 1, 1, 1)
     assert is_ahead(4096, 7168, 7168, tall, **masked, expected_m=1024)
+    assert not is_ahead(4096, 7168, 512, tall, **masked, expected_m=1024)
     assert not is_ahead(4096, 7168, 7168, tall, **masked, expected_m=64)  # 224 tiles
+    assert not is_ahead(4096, 7168, 7168, tall, grouping=Grouping.BATCHED, groups=4)
     assert not is_ahead(4096, 7168, 7168, tables.Blocks(64, 128, 2, 2, 1, 1), **masked, expected_m=1024)  # K is divided
