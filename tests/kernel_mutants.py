@@ -28,6 +28,7 @@ KINDS = {
     "cluster along M": lambda c: c.cluster_m == 2,
     "cluster that divides K": lambda c: (c.block_m, c.k_split, c.cluster_k) == (64, 1, 2),
     PAIRS: lambda c: (c.block_m, c.k_split, c.cluster_m) == (64, 1, 2),
+    AHEAD: lambda c: (c.block_m, c.cluster_size, c.in_flight) == (128, 1, 1),  # and then made to
 }
 
 
@@ -59,7 +60,7 @@ MUTANTS = {
     "a stage multiplied before it is full, another still under way": Mutant(
         "two under way", ("in_flight.cuh", "            if (!operands.full) newest.wait_full(shared);\n", "")
     ),
-    "a tile begun before its first stage is full": Mutant(
+    "a stage multiplied before it is full, tiles begun early": Mutant(
         AHEAD, ("ahead.cuh", "        if (is_left && !next.full) pipeline.wait_full(shared);\n", "")
     ),
     "a tile begun where none is left": Mutant(AHEAD, ("ahead.cuh", "if (is_left && !next.full)", "if (!next.full)")),
@@ -124,11 +125,10 @@ def of(kind: str) -> GemmConfig:
     if kind == PAIRS:
         pairs = Problem(*GROUPED, True, Grouping.CONTIGUOUS, 4, 64, 2000)
         return next(filter(KINDS[kind], candidates(pairs)))._replace(num_stages=4)
-    if kind == AHEAD:
-        return of("128 rows")._replace(multiplies_ahead=True)
     m, n, k = SHAPE if not kind.startswith(FEW) else (*SHAPE[:2], 512)
     is_kind = KINDS[kind.removeprefix(FEW)]
-    return next(config for config in candidates(Problem(m, n, k, True)) if is_kind(config))._replace(num_stages=4)
+    config = next(config for config in candidates(Problem(m, n, k, True)) if is_kind(config))
+    return config._replace(num_stages=4, multiplies_ahead=kind == AHEAD)
 
 
 def with_changes(folder: Path, *changes: Change | None) -> Path:

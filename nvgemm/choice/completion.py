@@ -26,8 +26,10 @@ def complete(problem: Problem, device: Model, blocks: Blocks) -> GemmConfig | No
     if in_flight is None:  # a measured unroll without it was of one
         in_flight = 2 if k_unroll is None and two_pay(problem, blocks) else 1
     ahead = in_flight == 1 and ahead_pays(problem, device, blocks)
-    if k_unroll is None or ahead:  # a longer round would spill there
-        k_unroll = unroll(problem, blocks, in_flight)
+    usual = unroll(problem, blocks, in_flight)
+    k_unroll = k_unroll or usual
+    if ahead:
+        k_unroll = min(k_unroll, usual)  # CONTIGUOUS in pairs of 128×256 would spill
     return GemmConfig(
         shape_n=problem.n,
         shape_k=problem.k,

@@ -14,7 +14,7 @@ from nvgemm.choice.cost import H100, Model, predict
 from nvgemm.choice.legal import CLUSTERS, CONSUMERS, is_legal, registers_allow
 from nvgemm.choice.problem import Grouping, Overlap, Problem, ceil_div
 
-BLOCKS_N = (8, 16, 32, 48, 64, 96, 112, 128, 144, 160, 176, 192)
+BLOCKS_N = (8, 16, 32, 48, 64, 96, 112, 128, 144, 160, 176, 192, 256)
 MOST_WAVES = 8  # of tiles smaller than this; more were predicted fastest for 7 of 20,000 shapes, by 3 % at most
 SMALL_TILE = 128 * 96
 LONG_GROUP = 8  # tiles down, in the mean
@@ -81,7 +81,7 @@ def _searched(problem: Problem, device: Model, blocks_n: Sequence[int]) -> Itera
     for block_m, num_consumers, k_split in CONSUMERS:
         if block_m > 64 and problem.group_rows <= block_m // 2:
             continue
-        for block_n in (*blocks_n, 256):
+        for block_n in blocks_n:
             if block_n >= problem.n + 8 or not registers_allow(block_m, block_n, num_consumers, k_split):
                 continue
             tiles = problem.groups * ceil_div(problem.group_rows, block_m) * ceil_div(problem.n, block_n)

@@ -17,6 +17,7 @@ from nvgemm.bench import policies
 from nvgemm.bench.cold import Times
 from nvgemm.bench.policies import AGAIN, ASIS, GRID, Ratios, ratios_of
 from nvgemm.choice import tables
+from nvgemm.choice.config import GemmConfig
 from nvgemm.choice.cost import H100
 from nvgemm.choice.heuristic import select, select_config
 from nvgemm.choice.problem import Grouping, Problem
@@ -234,3 +235,25 @@ def test_a_kernel_is_built_with_the_tables_policy(table, monkeypatch):
     monkeypatch.setattr("nvgemm.ahead.model_here", lambda num_sms: ("", H100._replace(tables=(table,))))
     assert build_dense(4096, 7168, 2048, policy="tuned").meta["policy"] == "e4"
     assert build_dense(4096, 7168, 2048, policy="asis").meta["policy"] == "asis"
+
+
+@pytest.mark.parametrize(
+    ("policy", "kind"),
+    [
+        ("asis", {"block_m": 64, "num_consumers": 1}),
+        ("asis", {"block_m": 64, "k_split": 2}),
+        ("asis", {"block_n": 64, "in_flight": 2}),
+        ("asis", {"block_m": 256, "begins_inside": True}),
+        ("s2e2", {}),
+        ("s2e2", {"block_n": 64}),
+        ("s2e2", {"begins_inside": True}),
+        ("s3e4", {"block_n": 192, "begins_inside": True}),
+        ("s2e4", {"block_m": 256}),
+        ("s2e4", {"block_m": 64, "num_consumers": 4, "k_split": 4}),
+        ("s2e4-hd32", {"block_n": 256}),
+        ("s2e4-hd32", {"block_n": 256, "begins_inside": True}),
+    ],
+)
+def test_the_policy_of_a_kind(policy, kind):
+    config = GemmConfig(4096, 7168, 128, 128, 4, 2, 1, 1, 1, 1, 1, 1)
+    assert making.usual(config._replace(**kind)) == policy
