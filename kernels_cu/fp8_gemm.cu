@@ -4,12 +4,12 @@
 // A persistent kernel: one producer warpgroup, which keeps a ring of stages in shared memory filled, and one, two or four
 // consumer warpgroups, which multiply on the tensor cores and promote each 128 of K to FP32 on the CUDA cores. While one
 // consumer promotes, the tensor cores work for the others. docs/kernel.md walks through it.
-#include "ahead.cuh"
 #include "config.cuh"
 #include "consumer.cuh"
 #include "epilogue.cuh"
 #include "in_flight.cuh"
 #include "k_split.cuh"
+#include "next_tile.cuh"
 #include "overlap.cuh"
 #include "pipeline.cuh"
 #include "promotion.cuh"

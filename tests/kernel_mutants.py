@@ -61,9 +61,9 @@ MUTANTS = {
         "two under way", ("in_flight.cuh", "            if (!operands.full) newest.wait_full(shared);\n", "")
     ),
     "a stage multiplied before it is full, tiles begun early": Mutant(
-        AHEAD, ("ahead.cuh", "        if (is_left && !next.full) pipeline.wait_full(shared);\n", "")
+        AHEAD, ("next_tile.cuh", "        if (is_left && !next.full) pipeline.wait_full(shared);\n", "")
     ),
-    "a tile begun where none is left": Mutant(AHEAD, ("ahead.cuh", "if (is_left && !next.full)", "if (!next.full)")),
+    "a tile begun where none is left": Mutant(AHEAD, ("next_tile.cuh", "if (is_left && !next.full)", "if (!next.full)")),
     "a stage never handed back, two under way": Mutant(
         "two under way", ("in_flight.cuh", "        pipeline.release(shared);\n", "")
     ),
