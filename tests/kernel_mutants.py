@@ -63,7 +63,9 @@ MUTANTS = {
     "a stage multiplied before it is full, tiles begun early": Mutant(
         AHEAD, ("next_tile.cuh", "        if (is_left && !next.full) pipeline.wait_full(shared);\n", "")
     ),
-    "a tile begun where none is left": Mutant(AHEAD, ("next_tile.cuh", "if (is_left && !next.full)", "if (!next.full)")),
+    "a tile begun where none is left": Mutant(
+        AHEAD, ("next_tile.cuh", "if (is_left && !next.full)", "if (!next.full)")
+    ),
     "a stage never handed back, two under way": Mutant(
         "two under way", ("in_flight.cuh", "        pipeline.release(shared);\n", "")
     ),
