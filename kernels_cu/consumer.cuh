@@ -9,6 +9,7 @@ constexpr uint32_t NUM_K_BLOCKS = ceil_div(SHAPE_K, BLOCK_K) / CLUSTER_K;  // of
 constexpr uint32_t ROW_GROUPS = NUM_CONSUMERS / K_SPLIT;
 constexpr uint32_t SLICE_ROWS = 64 * ROW_GROUPS;  // of a tile: each consumer multiplies 64 of them at a time
 constexpr uint32_t SLICES_M = BLOCK_M / SLICE_ROWS, SLICES_N = BLOCK_N / WGMMA_N, NUM_SLICES = SLICES_M * SLICES_N;
+constexpr uint32_t DOWN = SLICES_M == 1 ? 0 : SLICE_ROWS, RIGHT = SLICES_N == 1 ? 0 : WGMMA_N;  // from slice to slice
 static_assert(SLICES_M == 1 || SLICES_N == 1, "a tile is sliced along M or along N");
 static_assert(ceil_div(SHAPE_K, BLOCK_K) % CLUSTER_K == 0, "each CTA of a cluster has as many k-blocks");
 static_assert(K_SPLIT == 1 || (K_SPLIT == NUM_CONSUMERS && BLOCK_M == 64), "K is split among all consumers of 64 rows");

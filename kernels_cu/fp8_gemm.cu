@@ -141,19 +141,18 @@ __device__ __forceinline__ void multiply_stage(SharedStorage& shared, const Pipe
 #pragma unroll
     for (uint32_t slice = 0; slice < NUM_SLICES; ++slice) {
         const bool last = slice + 1 == NUM_SLICES;
-        const uint32_t slice_m = SLICES_M == 1 ? 0 : slice, slice_n = SLICES_N == 1 ? 0 : slice;
-        float sfa_top = operands.sfa[slice_m * SLICE_ROWS], sfa_bottom = operands.sfa[slice_m * SLICE_ROWS + 8];
+        float sfa_top = operands.sfa[slice * DOWN], sfa_bottom = operands.sfa[slice * DOWN + 8];
 
         float partial[ACCUMULATORS];
         ptx::wgmma_fence();
-        ptx::wgmma_k128(partial, operands.a + slice_m * SLICE_ROWS * (BLOCK_K / 16),
-                        operands.b + slice_n * WGMMA_N * (BLOCK_K / 16));
+        ptx::wgmma_k128(partial, operands.a + slice * DOWN * (BLOCK_K / 16),
+                        operands.b + slice * RIGHT * (BLOCK_K / 16));
         ptx::wgmma_commit_group();
         if (last) next = locate(shared, pipeline.ahead(K_SPLIT), first_row, row);
         ptx::wgmma_wait_group<0>(sfa_top, sfa_bottom);
         if (last) pipeline.release(shared);  // operands and scales are read
 
-        promote(final[slice], partial, sfa_top, sfa_bottom, sfb + slice_n * WGMMA_SFB);
+        promote(final[slice], partial, sfa_top, sfa_bottom, sfb + slice * RIGHT / SFB_COLUMNS);
     }
 }
 

@@ -15,15 +15,14 @@ struct Multiplication {
 };
 
 __device__ __forceinline__ void start(Multiplication& multiplication, const Operands& operands, uint32_t slice) {
-    const uint32_t slice_m = SLICES_M == 1 ? 0 : slice, slice_n = SLICES_N == 1 ? 0 : slice;
 #pragma unroll
-    for (uint32_t i = 0; i < WGMMA_SFB; ++i) multiplication.sfb[i] = operands.sfb[slice_n * WGMMA_SFB + i];
-    multiplication.sfa_top = operands.sfa[slice_m * SLICE_ROWS];
-    multiplication.sfa_bottom = operands.sfa[slice_m * SLICE_ROWS + 8];
+    for (uint32_t i = 0; i < WGMMA_SFB; ++i) multiplication.sfb[i] = operands.sfb[slice * RIGHT / SFB_COLUMNS + i];
+    multiplication.sfa_top = operands.sfa[slice * DOWN];
+    multiplication.sfa_bottom = operands.sfa[slice * DOWN + 8];
 
     ptx::wgmma_fence();
-    ptx::wgmma_k128(multiplication.partial, operands.a + slice_m * SLICE_ROWS * (BLOCK_K / 16),
-                    operands.b + slice_n * WGMMA_N * (BLOCK_K / 16));
+    ptx::wgmma_k128(multiplication.partial, operands.a + slice * DOWN * (BLOCK_K / 16),
+                    operands.b + slice * RIGHT * (BLOCK_K / 16));
     ptx::wgmma_commit_group();
 }
 

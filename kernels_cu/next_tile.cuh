@@ -7,8 +7,6 @@
 
 static_assert(!MULTIPLIES_AHEAD || (IN_FLIGHT == 1 && K_SPLIT == 1 && CLUSTER_K == 1), "what is under way is one tile's");
 
-constexpr uint32_t DOWN = SLICES_M == 1 ? 0 : SLICE_ROWS, RIGHT = SLICES_N == 1 ? 0 : WGMMA_N;  // from slice to slice
-
 // One consumer, from its first tile to its last.
 struct AheadConsumer {
     SharedStorage& shared;
