@@ -12,7 +12,7 @@ from nvgemm.choice.completion import blocks_in, complete
 from nvgemm.choice.config import GemmConfig
 from nvgemm.choice.cost import H100, Model, predict
 from nvgemm.choice.legal import CLUSTERS, CONSUMERS, is_legal, registers_allow
-from nvgemm.choice.problem import Grouping, Overlap, Problem, ceil_div
+from nvgemm.choice.problem import Grouping, Overlap, Problem
 
 BLOCKS_N = (8, 16, 32, 48, 64, 96, 112, 128, 144, 160, 176, 192, 256)
 MOST_WAVES = 8  # of tiles smaller than this; more were predicted fastest for 7 of 20,000 shapes, by 3 % at most
@@ -84,7 +84,7 @@ def _searched(problem: Problem, device: Model, blocks_n: Sequence[int]) -> Itera
         for block_n in blocks_n:
             if block_n >= problem.n + 8 or not registers_allow(block_m, block_n, num_consumers, k_split):
                 continue
-            tiles = problem.groups * ceil_div(problem.group_rows, block_m) * ceil_div(problem.n, block_n)
+            tiles = problem.tiles(block_m, block_n)
             if tiles > MOST_WAVES * device.num_sms and block_m * block_n < SMALL_TILE and 2 * block_n <= problem.n:
                 continue
             for cluster_m, cluster_n, cluster_k in CLUSTERS:

@@ -21,8 +21,7 @@ def ahead_pays(problem: Problem, device: Model, blocks: Blocks) -> bool:
     """Whether it is faster to begin a tile before the one before it is stored (docs/performance.md)."""
     if blocks.num_consumers != 2 or blocks.k_split != 1 or blocks.cluster_k != 1 or problem.k < 1024:
         return False
-    tiles = problem.groups * ceil_div(problem.group_rows, blocks.block_m) * ceil_div(problem.n, blocks.block_n)
-    if tiles < AHEAD_TILES * device.num_sms:
+    if problem.tiles(blocks.block_m, blocks.block_n) < AHEAD_TILES * device.num_sms:
         return False
     is_wide = max(blocks.block_m, blocks.block_n) == 256
     return problem.grouping not in (Grouping.DENSE, Grouping.BATCHED) or (is_wide and problem.k <= 4096)

@@ -92,6 +92,10 @@ class Problem(NamedTuple):
         """Rows that a group is expected to have."""
         return self.expected_m or self.m
 
+    def tiles(self, block_m: int, block_n: int) -> int:
+        """Tiles of all groups, if each has the rows that are expected."""
+        return self.groups * ceil_div(self.group_rows, block_m) * ceil_div(self.n, block_n)
+
     @property
     def d_shape(self) -> tuple[int, ...]:
         return (self.groups, self.m, self.n) if self.grouping.own_rows else (self.m, self.n)
