@@ -219,45 +219,46 @@ extern "C" __global__ void CLUSTER_DIMS __launch_bounds__(NUM_THREADS, 1)
         Epilogue epilogue{map_d, d, d_stride, shared.d[warpgroup * 4 + warp], lane};
         const uint32_t row_group = K_SPLIT == 1 ? warpgroup : 0, k_rank = K_SPLIT == 1 ? 0 : warpgroup;
         const uint32_t first_row = row_group * 64, warp_row = warp * 16, row = first_row + warp_row + lane / 4;
-        if constexpr (MULTIPLIES_AHEAD)
+        if constexpr (MULTIPLIES_AHEAD) {
             AheadConsumer{shared, scheduler, epilogue, groups, first_row, warp_row, row}.consume();
-        Operands next;
-        if constexpr (IN_FLIGHT == 1) next = locate(shared, pipeline.ahead(k_rank), first_row, row);
-        while (!MULTIPLIES_AHEAD && scheduler.next(tile)) {
-            const uint64_t valid_rows = scheduler.valid_rows(tile, first_row);
-            if (GROUPING != DENSE && valid_rows == 0) {
-                skip_tile(shared, pipeline, k_rank);
-                const Pipeline own = pipeline.ahead((k_rank + K_SPLIT - pipeline.stage % K_SPLIT) % K_SPLIT);
-                if constexpr (IN_FLIGHT == 1) next = locate(shared, own, first_row, row);
-                continue;
-            }
-            const uint32_t warp_rows = valid_rows >> warp_row & 0xffff;
-            const uint32_t row_d = tile.row + first_row + warp_row + (OWN_ROWS ? tile.group * groups.d : 0);
+        } else {
+            Operands next;
+            if constexpr (IN_FLIGHT == 1) next = locate(shared, pipeline.ahead(k_rank), first_row, row);
+            while (scheduler.next(tile)) {
+                const uint64_t valid_rows = scheduler.valid_rows(tile, first_row);
+                if (GROUPING != DENSE && valid_rows == 0) {
+                    skip_tile(shared, pipeline, k_rank);
+                    const Pipeline own = pipeline.ahead((k_rank + K_SPLIT - pipeline.stage % K_SPLIT) % K_SPLIT);
+                    if constexpr (IN_FLIGHT == 1) next = locate(shared, own, first_row, row);
+                    continue;
+                }
+                const uint32_t warp_rows = valid_rows >> warp_row & 0xffff;
+                const uint32_t row_d = tile.row + first_row + warp_row + (OWN_ROWS ? tile.group * groups.d : 0);
 
-            float final[NUM_SLICES][ACCUMULATORS] = {};
-            if constexpr (IN_FLIGHT > 1) {
-                multiply_tile_in_flight(shared, pipeline, first_row, row, final);
-            } else {
+                float final[NUM_SLICES][ACCUMULATORS] = {};
+                if constexpr (IN_FLIGHT > 1) {
+                    multiply_tile_in_flight(shared, pipeline, first_row, row, final);
+                } else {
 #pragma unroll K_UNROLL
-                for (uint32_t k = 0; k < NUM_K_BLOCKS; ++k, pipeline.advance())
-                    if (pipeline.stage % K_SPLIT == k_rank)  // a stage is always the same consumer's, as its phases demand
-                        multiply_stage(shared, pipeline, next, first_row, row, final);
-            }
-            if constexpr (K_SPLIT > 1) {
-                reduce_k_split(shared, final[0], k_rank);
-                if (k_rank > 0) continue;
-            }
-            if constexpr (CLUSTER_K > 1) {
-                const uint32_t sum_warp = row_group * 4 + warp;
-                if (!reduce_cluster(shared, final[0], scheduler.rank_k, sum_warp, lane, scheduler.round)) continue;
-            }
+                    for (uint32_t k = 0; k < NUM_K_BLOCKS; ++k, pipeline.advance())
+                        if (pipeline.stage % K_SPLIT == k_rank)  // as phases demand, a stage is always the same consumer's
+                            multiply_stage(shared, pipeline, next, first_row, row, final);
+                }
+                if constexpr (K_SPLIT > 1) {
+                    reduce_k_split(shared, final[0], k_rank);
+                    if (k_rank > 0) continue;
+                }
+                if constexpr (CLUSTER_K > 1) {
+                    const uint32_t sum_warp = row_group * 4 + warp;
+                    if (!reduce_cluster(shared, final[0], scheduler.rank_k, sum_warp, lane, scheduler.round)) continue;
+                }
 #pragma unroll
-            for (uint32_t slice = 0; slice < NUM_SLICES; ++slice) {
-                const uint32_t slice_row = SLICES_M == 1 ? 0 : slice * SLICE_ROWS;
-                const uint32_t slice_column = SLICES_N == 1 ? 0 : slice * WGMMA_N;
-                const uint32_t rows =
-                    slice_row == 0 ? warp_rows : scheduler.valid_rows(tile, first_row + slice_row) >> warp_row & 0xffff;
-                epilogue.store(final[slice], row_d + slice_row, tile.column + slice_column, rows);
+                for (uint32_t slice = 0; slice < NUM_SLICES; ++slice) {
+                    const uint32_t slice_row = slice * DOWN;
+                    const uint32_t rows =
+                        slice_row == 0 ? warp_rows : scheduler.valid_rows(tile, first_row + slice_row) >> warp_row & 0xffff;
+                    epilogue.store(final[slice], row_d + slice_row, tile.column + slice * RIGHT, rows);
+                }
             }
         }
         ptx::cp_async_bulk_wait_group_read<0>();  // the copy engine still reads this CTA's shared memory

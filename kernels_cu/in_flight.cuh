@@ -26,13 +26,13 @@ __device__ __forceinline__ void start(Multiplication& multiplication, const Oper
     ptx::wgmma_commit_group();
 }
 
-// PENDING multiplications that were started after this one go on.
+// PENDING multiplications that were started after this one go on. `has_stage`: it was of a stage, which goes back.
 template <int PENDING>
 __device__ __forceinline__ void finish(SharedStorage& shared, Pipeline& pipeline, Multiplication& multiplication,
-                                       uint32_t slice, float (&final)[NUM_SLICES][ACCUMULATORS]) {
+                                       uint32_t slice, float (&final)[NUM_SLICES][ACCUMULATORS], bool has_stage = true) {
     ptx::wgmma_wait_group<PENDING>(multiplication.sfa_top, multiplication.sfa_bottom);
     if (slice + 1 == NUM_SLICES) {
-        pipeline.release(shared);
+        if (has_stage) pipeline.release(shared);
         pipeline.advance();
     }
     promote(final[slice], multiplication.partial, multiplication.sfa_top, multiplication.sfa_bottom, multiplication.sfb);

@@ -1,4 +1,4 @@
-// For consumers that start the first multiplication of their next tile before they store the one that is done
+// For consumers that start the first multiplications of their next tile before they store the one that is done
 // (MULTIPLIES_AHEAD): the tensor cores work while they convert and store.
 #pragma once
 #include "epilogue.cuh"
@@ -21,31 +21,34 @@ struct AheadConsumer {
     Operands next{};
     Multiplication under_way{};
 
+    // Each slice of a tile is stored while the tensor cores work on the same slice of the next tile's first k-block.
     __device__ __forceinline__ void consume() {
         Tile tile;
+        float final[NUM_SLICES][ACCUMULATORS] = {};
+        uint32_t row_d = 0, column_d = 0, rows[NUM_SLICES] = {};  // where they go, once a tile is done
         next = locate(shared, pipeline, first_row, row);
-        bool is_left = begin_tile(tile);
-        while (is_left) {
-            float final[NUM_SLICES][ACCUMULATORS] = {};
-#pragma unroll K_UNROLL
-            for (uint32_t k = 0; k + 1 < NUM_K_BLOCKS; ++k) {
-                finish_stage(final);
-                begin_stage(true);
+        while (true) {
+            const bool is_left = begin_tile(tile);
+            const Operands operands = next;
+#pragma unroll
+            for (uint32_t slice = 0; slice < NUM_SLICES; ++slice) {
+                epilogue.store(final[slice], row_d + slice * DOWN, column_d + slice * RIGHT, rows[slice]);
+#pragma unroll
+                for (float& sum : final[slice]) sum = 0;
+                finish_slice(slice, operands, final, is_left);
             }
-            finish_stage(final);
-
-            const uint32_t row_d = tile.row + first_row + warp_row + (OWN_ROWS ? tile.group * groups.d : 0);
-            const uint32_t column_d = tile.column;
-            uint32_t rows[NUM_SLICES];
+            if (!is_left) return;
+#pragma unroll K_UNROLL
+            for (uint32_t k = 1; k < NUM_K_BLOCKS; ++k) {
+                begin_stage(true);
+                finish_stage(final);
+            }
+            row_d = tile.row + first_row + warp_row + (OWN_ROWS ? tile.group * groups.d : 0);
+            column_d = tile.column;
 #pragma unroll
             for (uint32_t slice = 0; slice < NUM_SLICES; ++slice)
                 rows[slice] = scheduler.valid_rows(tile, first_row + slice * DOWN) >> warp_row & 0xffff;
-            is_left = begin_tile(tile);
-#pragma unroll
-            for (uint32_t slice = 0; slice < NUM_SLICES; ++slice)
-                epilogue.store(final[slice], row_d + slice * DOWN, column_d + slice * RIGHT, rows[slice]);
         }
-        ptx::wgmma_wait_group<0>(under_way.sfa_top, under_way.sfa_bottom);
     }
 
     __device__ __forceinline__ bool begin_tile(Tile& tile) {
@@ -69,11 +72,14 @@ struct AheadConsumer {
     __device__ __forceinline__ void finish_stage(float (&final)[NUM_SLICES][ACCUMULATORS]) {
         const Operands operands = next;
 #pragma unroll
-        for (uint32_t slice = 0; slice < NUM_SLICES; ++slice) {
-            const bool last = slice + 1 == NUM_SLICES;
-            if (last) next = locate(shared, pipeline.ahead(1), first_row, row);
-            finish<0>(shared, pipeline, under_way, slice, final);
-            if (!last) start(under_way, operands, slice + 1);
-        }
+        for (uint32_t slice = 0; slice < NUM_SLICES; ++slice) finish_slice(slice, operands, final, true);
+    }
+
+    __device__ __forceinline__ void finish_slice(uint32_t slice, const Operands& operands,
+                                                 float (&final)[NUM_SLICES][ACCUMULATORS], bool has_stage) {
+        const bool last = slice + 1 == NUM_SLICES;
+        if (last) next = locate(shared, pipeline.ahead(1), first_row, row);
+        finish<0>(shared, pipeline, under_way, slice, final, has_stage);
+        if (!last) start(under_way, operands, slice + 1);
     }
 };

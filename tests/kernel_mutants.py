@@ -67,7 +67,7 @@ MUTANTS = {
         AHEAD, ("next_tile.cuh", "if (is_left && !next.full)", "if (!next.full)")
     ),
     "a stage never handed back, two under way": Mutant(
-        "two under way", ("in_flight.cuh", "        pipeline.release(shared);\n", "")
+        "two under way", ("in_flight.cuh", "        if (has_stage) pipeline.release(shared);\n", "")
     ),
     "a stage taken for full because the next one is": Mutant(
         "64 rows", ("pipeline.cuh", "return ptx::mbarrier_test_wait(&shared.full[stage], phase);", "return true;")
