@@ -48,10 +48,12 @@ struct Loader {
     static constexpr uint16_t ALL = (1 << SHARERS) - 1;
 
     // Where A has fewer rows than a tile, no more are copied: rows of zeros from beyond its edge hold all SMs up
-    // (docs/performance.md).
-    __device__ __forceinline__ void announce(uint32_t stage) const {
-        const uint32_t copied_a = min_of(scheduler.rows, ROWS_A), copied_sfa = ceil_div(min_of(scheduler.rows, BLOCK_M), 4) * 4;
-        const uint32_t stage_bytes = (copied_a * CLUSTER_N + BLOCK_N) * BLOCK_K + copied_sfa * sizeof(float);
+    // (docs/performance.md). Where a group ends in a tile, no box of other groups' rows is.
+    __device__ __forceinline__ void announce(uint32_t stage, const Tile& tile) const {
+        const uint32_t boxes = HAS_SEGMENTS ? ceil_div(tile.valid_rows, BOX_M) : CLUSTER_N;
+        const uint32_t copied_a = boxes * min_of(scheduler.rows, BOX_M);
+        const uint32_t copied_sfa = ceil_div(min_of(scheduler.rows, BLOCK_M), 4) * 4;
+        const uint32_t stage_bytes = (copied_a + BLOCK_N) * BLOCK_K + copied_sfa * sizeof(float);
         ptx::mbarrier_arrive_expect_tx(&shared.full[stage], stage_bytes);
     }
 
@@ -74,11 +76,15 @@ struct Loader {
         const uint32_t row = tile.row + (OWN_ROWS ? tile.group * groups.a : 0);
         ptx::cp_async_bulk_tensor_2d(shared.sfa[stage], map_sfa, full,
                                      tile.row + (OWN_ROWS ? tile.group * groups.sfa : 0), k);
-        if constexpr (CLUSTER_N == 1)
-            ptx::cp_async_bulk_tensor_2d(shared.a[stage], map_a, full, k * BLOCK_K, row);
-        else
-            ptx::cp_async_bulk_tensor_2d_multicast(shared.a[stage] + scheduler.rank_n * ROWS_A * BLOCK_K, map_a, full,
-                                                   k * BLOCK_K, row + scheduler.rank_n * ROWS_A, ALL);
+#pragma unroll
+        for (uint32_t first = scheduler.rank_n * ROWS_A; first < (scheduler.rank_n + 1) * ROWS_A; first += BOX_M) {
+            uint8_t* box = shared.a[stage] + first * BLOCK_K;
+            if (HAS_SEGMENTS && first >= tile.valid_rows) break;
+            if constexpr (CLUSTER_N == 1)
+                ptx::cp_async_bulk_tensor_2d(box, map_a, full, k * BLOCK_K, row + first);
+            else
+                ptx::cp_async_bulk_tensor_2d_multicast(box, map_a, full, k * BLOCK_K, row + first, ALL);
+        }
     }
 
     // Before the kernel before this one has ended: B of the first k-blocks, into their stages or into the L2.
@@ -86,7 +92,7 @@ struct Loader {
 #pragma unroll 1
         for (uint32_t k = 0; k < EARLY; ++k) {
             if constexpr (LOADS_EARLY) {
-                announce(k);
+                announce(k, tile);
                 load_b(k, tile, first_k + k);
             } else
                 ptx::cp_async_bulk_prefetch_tensor_2d(map_b, (first_k + k) * BLOCK_K,
@@ -201,7 +207,7 @@ extern "C" __global__ void CLUSTER_DIMS __launch_bounds__(NUM_THREADS, 1)
                     const bool is_loaded = LOADS_EARLY && scheduler.round == 1 && k < EARLY;
                     if (!is_loaded) pipeline.wait_empty(shared);
                     if (k == DRAW_AT) drawn = scheduler.draw(groups.draws);
-                    if (!is_loaded) loader.announce(pipeline.stage);
+                    if (!is_loaded) loader.announce(pipeline.stage, tile);
                     loader.load_a(pipeline.stage, tile, first_k + k);
                     if (!is_loaded) loader.load_b(pipeline.stage, tile, first_k + k);
                 }

@@ -53,6 +53,16 @@ class GemmConfig(NamedTuple):
         return self.block_n if self.block_n <= 192 else self.block_n // 2
 
     @property
+    def box_m(self) -> int:
+        """Rows of A in one copy: half a tile's where groups may end in it, so that fewer are copied for nothing.
+
+        Not in tiles of 256 rows, where more copies cost short kernels more than they spare (docs/performance.md).
+        """
+        if self.grouping.on_device and self.block_m < 256:
+            return self.block_m // 2
+        return self.block_m // self.cluster_n
+
+    @property
     def step_m(self) -> int:
         """Rows from one tile to the next: of one block of `alignment` rows, where groups are made of these."""
         return min(self.block_m, self.alignment) if self.grouping is Grouping.CONTIGUOUS else self.block_m
@@ -80,7 +90,7 @@ class GemmConfig(NamedTuple):
 
     def constants(self) -> dict[str, int]:
         """What `config.cuh` defines."""
-        derived = {"WGMMA_N": self.wgmma_n, "SHARED_BYTES": self.shared_bytes}
+        derived = {"WGMMA_N": self.wgmma_n, "BOX_M": self.box_m, "SHARED_BYTES": self.shared_bytes}
         own = {name: value if isinstance(value, bool) else int(value) for name, value in self._asdict().items()}
         return {name.upper(): value for name, value in own.items()} | derived
 

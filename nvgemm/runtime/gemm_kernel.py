@@ -50,7 +50,7 @@ class GemmKernel:
     ) -> Arguments:
         config, (m, k) = self.config, a.shape[-2:]
         tall_a, tall_b, tall_d = tall(a), tall(b), tall(d)
-        rows_a, rows_b = min(m, config.block_m // config.cluster_n), config.block_n // config.cluster_m
+        rows_a, rows_b = min(m, config.box_m), config.block_n // config.cluster_m
         rows_sfa = tma_aligned_size(min(m, config.block_m), 4)
         scales, scales_step = k_block_stride(sfa.shape[-2:], sfa.strides[-2:]), group_stride(sfa)
         scales_rows = (sfa.shape[0] - 1) * scales_step + m if len(sfa.shape) == 3 else m

@@ -10,7 +10,7 @@ from nvgemm.choice.config import MAX_SHARED_BYTES, GemmConfig
 from nvgemm.choice.cost import Model
 from nvgemm.choice.heuristic import candidates
 from nvgemm.choice.legal import CLUSTERS
-from nvgemm.choice.problem import Problem, ceil_div
+from nvgemm.choice.problem import Grouping, Problem, ceil_div
 
 WIDTHS = [(8, 16), (8, 7168), (16, 144), (24, 112), (120, 128), (136, 16384), (576, 7168), (2056, 1040), (32768, 512)]
 SHAPES = [(m, n, k) for m, (n, k) in product((1, 3, 64, 65, 127, 128, 129, 256, 300, 8192), WIDTHS)]
@@ -124,6 +124,15 @@ def test_constants_are_the_fields_and_the_bytes():
     constants = EXAMPLE.constants()
     assert constants.pop("SHARED_BYTES") == EXAMPLE.shared_bytes
     assert constants.pop("WGMMA_N") == EXAMPLE.wgmma_n
+    assert constants.pop("BOX_M") == EXAMPLE.box_m
     assert {name.lower(): value for name, value in constants.items()} == {
         field: getattr(EXAMPLE, field) for field in GemmConfig._fields
     }
+
+
+def test_groups_that_end_anywhere_are_copied_in_half_tiles():
+    masked = EXAMPLE._replace(grouping=Grouping.MASKED, cluster_m=1, cluster_n=1)
+    assert [masked._replace(block_m=rows).box_m for rows in (64, 128, 256)] == [32, 64, 256]
+    assert masked._replace(block_m=64, cluster_n=2).box_m == 32
+    assert masked._replace(block_m=128, grouping=Grouping.CONTIGUOUS).box_m == 128
+    assert masked._replace(block_m=128, grouping=Grouping.DENSE, cluster_n=2).box_m == 64

@@ -17,31 +17,36 @@ from nvgemm.runtime.sources import kernels_dir
 N, K = 256, 512
 
 
-def stage_bytes(config: GemmConfig, m: int) -> int:
+def stage_bytes(config: GemmConfig, m: int, valid_rows: int) -> int:
     """As `Loader` has it; the next test reads it there."""
-    rows_a = config.block_m // config.cluster_n
-    copied_a, copied_sfa = min(m, rows_a), -(-min(m, config.block_m) // 4) * 4
-    return (copied_a * config.cluster_n + config.block_n) * 128 + copied_sfa * 4
+    boxes = -(-valid_rows // config.box_m) if config.grouping.on_device else config.cluster_n
+    copied_a, copied_sfa = boxes * min(m, config.box_m), -(-min(m, config.block_m) // 4) * 4
+    return (copied_a + config.block_n) * 128 + copied_sfa * 4
 
 
 def test_the_kernel_has_this_formula():
     text = " ".join((kernels_dir() / "fp8_gemm.cu").read_text().split())
     assert re.search(r"constexpr uint32_t ROWS_A = BLOCK_M / CLUSTER_N,", text)
-    assert "copied_a = min_of(scheduler.rows, ROWS_A)," in text
+    assert "boxes = HAS_SEGMENTS ? ceil_div(tile.valid_rows, BOX_M) : CLUSTER_N;" in text
+    assert "copied_a = boxes * min_of(scheduler.rows, BOX_M);" in text
     assert "copied_sfa = ceil_div(min_of(scheduler.rows, BLOCK_M), 4) * 4;" in text
-    assert "stage_bytes = (copied_a * CLUSTER_N + BLOCK_N) * BLOCK_K + copied_sfa * sizeof(float);" in text
+    assert "stage_bytes = (copied_a + BLOCK_N) * BLOCK_K + copied_sfa * sizeof(float);" in text
+    assert "first = scheduler.rank_n * ROWS_A; first < (scheduler.rank_n + 1) * ROWS_A; first += BOX_M" in text
+    assert "if (HAS_SEGMENTS && first >= tile.valid_rows) break;" in text
 
 
 @pytest.mark.parametrize("m", [1, 3, 20, 64, 65, 100, 128, 300])
+@pytest.mark.parametrize("grouping", [Grouping.DENSE, Grouping.MASKED, Grouping.OFFSETS])
 @pytest.mark.parametrize("cluster", [(1, 1), (2, 1), (1, 2)], ids=str)
 @pytest.mark.parametrize("block_m", [64, 128, 256])
-def test_boxes_add_up_to_it(monkeypatch, block_m, cluster, m):
+def test_boxes_add_up_to_it(monkeypatch, block_m, cluster, grouping, m):
     boxes = []
     monkeypatch.setattr(
         gemm_kernel.tensor_map, "matrix", lambda *map_: boxes.append(map_[-2]) or SimpleNamespace(address=0)
     )
     monkeypatch.setattr(gemm_kernel, "Arguments", lambda *values: values)
-    config = GemmConfig(N, K, block_m, 128, 4, 2, 1, 1, *cluster, 1, 1, Grouping.DENSE)
+    monkeypatch.setattr(gemm_kernel.draws, "counter", lambda ordinal: None)
+    config = GemmConfig(N, K, block_m, 128, 4, 2, 1, 1, *cluster, 1, 1, grouping)
     kernel = object.__new__(GemmKernel)
     kernel.config, kernel.device = config, SimpleNamespace(ordinal=0)
 
@@ -51,5 +56,8 @@ def test_boxes_add_up_to_it(monkeypatch, block_m, cluster, m):
     sfa = of(m, K // 128, "float32", (1, -(-m // 4) * 4))
     kernel._pack(of(m, K, "uint8"), sfa, of(N, K, "uint8"), of(N // 128, K // 128, "float32"), of(m, N, "bfloat16"))
     a, b, scales, _ = (rows * columns for rows, columns in boxes)
-    copies_a, copies_b = config.cluster_n, config.cluster_m  # of what each CTA of a cluster brings, all receive
-    assert a * copies_a + b * copies_b + scales * 4 == stage_bytes(config, m)
+    for valid_rows in {min(m, block_m), min(m, block_m // 2), 1, 0} if grouping.on_device else {min(m, block_m)}:
+        # What each CTA of a cluster brings, all receive: of A each its rows of the tile, a box at a time.
+        firsts = range(0, block_m, config.box_m)
+        copies_a = sum(not grouping.on_device or first < valid_rows for first in firsts)
+        assert a * copies_a + b * config.cluster_m + scales * 4 == stage_bytes(config, m, valid_rows)

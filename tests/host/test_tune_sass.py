@@ -213,7 +213,7 @@ def test_where_nothing_is_compiled_the_way_is_taken_that_the_cache_has(table, mo
 
 def test_a_policy_goes_with_the_blocks_that_it_was_measured_for():
     """Groups that begin at 64 rows share the entry of those that begin at 128, but not its tiles."""
-    problem = Problem(32768, 7168, 2048, True, Grouping.CONTIGUOUS, 4, 128, 8192)
+    problem = Problem(34154, 4096, 2048, True, Grouping.CONTIGUOUS, 4, 128, 8576)
     measured = tables.lookup(problem, [tables.H100], 132)
     assert making.choose(problem, "tuned", H100)[1].policy == measured.policy != making.usual(select_config(problem))
     config, found = making.choose(problem._replace(alignment=64), "tuned", H100)
