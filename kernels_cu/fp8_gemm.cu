@@ -48,7 +48,7 @@ struct Loader {
     static constexpr uint16_t ALL = (1 << SHARERS) - 1;
 
     // Where A has fewer rows than a tile, no more are copied: rows of zeros from beyond its edge hold all SMs up
-    // (docs/performance.md). Where a group ends in a tile, no box of other groups' rows is.
+    // (docs/performance.md). Nor is a box that lies beyond the end of the tile's group.
     __device__ __forceinline__ void announce(uint32_t stage, const Tile& tile) const {
         const uint32_t boxes = HAS_SEGMENTS ? ceil_div(tile.valid_rows, BOX_M) : CLUSTER_N;
         const uint32_t copied_a = boxes * min_of(scheduler.rows, BOX_M);

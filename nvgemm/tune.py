@@ -84,7 +84,8 @@ def _policy(workload: Workload, product: dict[str, Any], rounds: int, fresh: Pro
     made, ratios = policies.search(workload, blocks, rounds)
     if made != policies.ASIS:
         ratios = fresh.submit(policies.confirm, workload, blocks, made, rounds).result()
-        made = made if ratios.wins else policies.ASIS
+        if not ratios.wins:
+            made, ratios = policies.ASIS, policies.Ratios(1.0, 1.0, ratios.noise)
     found = {"policy": made.policy, **({"compiler": made.compiler} if made.compiler else {})}
     return {**found, **{f"policy_{name}": round(ratio, 4) for name, ratio in ratios._asdict().items()}}
 

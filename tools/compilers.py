@@ -1,0 +1,116 @@
+"""Policies of the control bits with two compilers: ``python tools/compilers.py``; needs the extra ``nvrtc12``."""
+
+import math
+import sys
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from nvgemm.bench.policies import AGAIN, PolicySweep, Ratios, ratios_of
+from nvgemm.bench.suites import SUITES
+from nvgemm.bench.workload import Workload
+from nvgemm.choice.completion import blocks_in
+from nvgemm.choice.config import GemmConfig
+from nvgemm.runtime.device_model import model_here
+from nvgemm.runtime.gemm_kernel import build_config
+from nvgemm.runtime.making import Making, choose
+
+POLICIES = ("asis", "none", "s2e2", "s2e4", "s2e8", "s3e4", "hd32", "s2e4-hd32", "s2e2-9_16", "e2p1")
+COMPILERS = (None, "12.8")
+DENSE = (
+    "512 4096 7168",
+    "2048 7168 16384",
+    "2048 24576 1536",
+    "4096 576 7168",
+    "4096 2112 7168",
+    "4096 4096 7168",
+    "4096 7168 2048",
+    "4096 7168 16384",
+    "4096 24576 1536",
+    "4096 32768 512",
+    "8192 4096 7168",
+    "8192 8192 8192",
+)
+ROUNDS = 8
+Found = dict[tuple[Workload, GemmConfig], dict[Making, Ratios]]
+
+
+def run() -> None:
+    """Print every policy of every product, with each compiler, over the newest one's own bits."""
+    workloads = [Workload.parse("dense", shape.split()) for shape in DENSE]
+    workloads += [Workload("contiguous", shape) for shape in SUITES["contiguous"].shapes[:4]]
+    device, own = model_here(None)[1], {}
+    for workload in workloads:
+        own[workload] = choose(workload.problem, "tuned", device)
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(_build, [config for config, _ in own.values()]))
+    found: Found = {}
+    for workload, (config, made) in own.items():
+        found[workload, config] = _ratios(workload, config, made)
+        print(workload.name, file=sys.stderr, flush=True)
+    _print_means(found)
+    _print_best(found)
+    for compiler in COMPILERS:
+        _print_all(found, compiler)
+
+
+def _build(config: GemmConfig) -> None:
+    for compiler in COMPILERS:
+        build_config(config, "asis", compiler)
+
+
+def _ratios(workload: Workload, config: GemmConfig, made: Making) -> dict[Making, Ratios]:
+    sweep = PolicySweep(workload, blocks_in(config))
+    ways = [*(Making(policy, compiler) for compiler in COMPILERS for policy in POLICIES), AGAIN, made]
+    every = dict.fromkeys(ways)
+    return ratios_of(sweep.times(every, ROUNDS), sweep.times_under_load(every, ROUNDS))
+
+
+def _speeds(ratios: Iterable[Ratios]) -> str:
+    """Cold and under load, geometric means."""
+    taken = list(ratios)
+    means: list[Callable[[Ratios], float]] = [lambda x: math.log(x.cold), lambda x: math.log(x.sustained)]
+    return " ".join(f"{math.exp(-sum(map(mean, taken)) / len(taken)):.3f}" for mean in means)
+
+
+def _print_means(found: Found) -> None:
+    print(f"\n| policy | {' | '.join(map(_name, COMPILERS))} |\n| --- | --- | --- |")
+    for policy in POLICIES:
+        cells = (_speeds(each[Making(policy, compiler)] for each in found.values()) for compiler in COMPILERS)
+        print(f"| `{policy}` | {' | '.join(cells)} |")
+
+
+def _print_best(found: Found) -> None:
+    print("\n| product | tile | best of 13 | | best of 12.8 | | noise |\n| --- | --- | --- | --- | --- | --- | --- |")
+    alone, both = [], []
+    for (workload, config), ratios in found.items():
+        best = [_best(ratios, compiler) for compiler in COMPILERS]
+        cells = " | ".join(f"`{way.policy}` | {_speeds([ratios[way]])}" for way in best)
+        pair, noise = ", pair" if config.cluster_size > 1 else "", next(iter(ratios.values())).noise
+        print(f"| {workload.name} | {config.block_m}×{config.block_n}{pair} | {cells} | {noise:.3f} |")
+        if workload.suite != "dense" or workload.problem.m >= 2048:
+            alone.append(ratios[best[0]])
+            both.append(min((ratios[way] for way in best), key=lambda each: each.together))
+    print(f"\n{len(alone)} of them, dense with M ≥ 2048 or contiguous: {_speeds(alone)}, with both {_speeds(both)}")
+
+
+def _best(ratios: dict[Making, Ratios], compiler: str | None) -> Making:
+    return min((way for way in ratios if way.compiler == compiler), key=lambda way: ratios[way].together)
+
+
+def _print_all(found: Found, compiler: str | None) -> None:
+    print(f"\n{_name(compiler)}\n\n| product | {' | '.join(f'`{policy}`' for policy in POLICIES)} |")
+    print(f"| --- |{' --- |' * len(POLICIES)}")
+    for (workload, _), ratios in found.items():
+        cells = (_speeds([ratios[Making(policy, compiler)]]) for policy in POLICIES)
+        print(f"| {workload.name} | {' | '.join(cells)} |")
+
+
+def _name(compiler: str | None) -> str:
+    return compiler or "13"
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,74 @@
+"""Hardware counters of nvgemm's kernels and two peers': ``python tools/counters.py [MxNxK …]``; needs ncu."""
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from nvgemm.bench import libraries, peers
+from nvgemm.bench.operands import Operands
+from nvgemm.bench.shapes import DenseShape
+
+SHAPES = ("4096x4096x7168", "8192x7168x16384", "4096x7168x2048", "2048x24576x1536", "1024x32768x512", "512x4096x7168")
+KERNELS = ("nvgemm", "deepgemm", "cublaslt_tensor")
+COLUMNS = {  # heading: metric, what it is divided by, digits
+    "µs": ("gpu__time_duration.sum", 1e3, 1),
+    "clocks, 1000": ("sm__cycles_active.avg", 1e3, 1),
+    "MHz": ("gpc__cycles_elapsed.avg.per_second", 1e6, 0),
+    "tensor, %": ("sm__pipe_tensor_cycles_active.avg.pct_of_peak_sustained_active", 1, 1),
+    "issue, %": ("smsp__issue_active.avg.pct_of_peak_sustained_active", 1, 0),
+    "L2, MB": ("lts__t_bytes.sum", 1e6, 0),
+    "DRAM, MB": ("dram__bytes_read.sum", 1e6, 0),
+}
+METRICS = ",".join(metric for metric, *_ in COLUMNS.values())
+NCU = ("ncu", "--profile-from-start", "off", "--clock-control", "none", "--cache-control", "all")
+AS_CSV = ("--csv", "--page", "raw", "--print-units", "base")
+
+
+def launch(shapes: list[str]) -> None:
+    """Under ncu: each kernel twice as usual, and once with the counters on."""
+    torch = libraries.torch()
+    line_up = {contender.name: contender for contender in peers.LINE_UPS["dense"]}
+    for shape in shapes:
+        operands = Operands(torch, DenseShape(*map(int, shape.split("x"))))
+        for name in KERNELS:
+            run = line_up[name].launcher(operands)
+            run()
+            run()
+            torch.cuda.synchronize()
+            torch.cuda.profiler.start()
+            run()
+            torch.cuda.synchronize()
+            torch.cuda.profiler.stop()
+
+
+def table(shapes: list[str]) -> None:
+    """Run ncu on this script, and print what it counted.
+
+    Raises
+    ------
+    RuntimeError
+        ncu failed, or a library launched more kernels than one for a product.
+    """
+    command = (*NCU, *AS_CSV, "--metrics", METRICS, sys.executable, __file__, "--launch", *shapes)
+    done = subprocess.run(command, capture_output=True, text=True)
+    head, *rows = list(csv.reader(line for line in done.stdout.splitlines() if line.startswith('"'))) or [[]]
+    launched = [(shape, name) for shape in shapes for name in KERNELS]
+    if len(rows) != 1 + len(launched):  # the first says the units
+        raise RuntimeError(f"{len(launched)} launches, and of ncu: {done.stdout[-1000:]}{done.stderr[-1000:]}")
+    print(f"| product | kernel | {' | '.join(COLUMNS)} |\n| --- | --- |{' --- |' * len(COLUMNS)}")
+    for (shape, name), row in zip(launched, rows[1:], strict=True):
+        values = (
+            f"{float(row[head.index(metric)].replace(',', '')) / unit:.{digits}f}"
+            for metric, unit, digits in COLUMNS.values()
+        )
+        print(f"| {shape.replace('x', '×')} | {name} | {' | '.join(values)} |")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--launch"]:
+        launch(sys.argv[2:])
+    else:
+        table(sys.argv[1:] or list(SHAPES))
