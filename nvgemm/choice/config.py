@@ -56,9 +56,10 @@ class GemmConfig(NamedTuple):
     def box_m(self) -> int:
         """Rows of A in one copy: half a tile's where groups may end in it, so that fewer are copied for nothing.
 
-        Not in tiles of 256 rows, where more copies cost short kernels more than they spare (docs/performance.md).
+        Not in tiles of 256 rows, where more copies cost short kernels more than they spare (docs/performance.md), nor
+        in clusters along N, whose CTAs copy half a tile's each for both, whether they have columns themselves or not.
         """
-        if self.grouping.on_device and self.block_m < 256:
+        if self.grouping.on_device and self.block_m < 256 and self.cluster_n == 1:
             return self.block_m // 2
         return self.block_m // self.cluster_n
 

@@ -133,6 +133,7 @@ def test_constants_are_the_fields_and_the_bytes():
 def test_groups_that_end_anywhere_are_copied_in_half_tiles():
     masked = EXAMPLE._replace(grouping=Grouping.MASKED, cluster_m=1, cluster_n=1)
     assert [masked._replace(block_m=rows).box_m for rows in (64, 128, 256)] == [32, 64, 256]
-    assert masked._replace(block_m=64, cluster_n=2).box_m == 32
+    assert masked._replace(block_m=128, cluster_n=2).box_m == 64
+    assert masked._replace(block_m=128, cluster_m=2).box_m == 64
     assert masked._replace(block_m=128, grouping=Grouping.CONTIGUOUS).box_m == 128
     assert masked._replace(block_m=128, grouping=Grouping.DENSE, cluster_n=2).box_m == 64

@@ -17,22 +17,50 @@ from nvgemm.runtime.sources import kernels_dir
 N, K = 256, 512
 
 
+def announced_boxes(config: GemmConfig, valid_rows: int) -> int:
+    """As `Loader` has it; a test below reads it there."""
+    ends_in_tile = config.box_m < config.block_m // config.cluster_n
+    return -(-valid_rows // config.box_m) if ends_in_tile else config.cluster_n
+
+
+def copied_boxes(config: GemmConfig, valid_rows: int, rank_n: int) -> int:
+    """Likewise: those that CTA `rank_n` of a cluster along N copies, to all of it."""
+    rows = config.block_m // config.cluster_n
+    firsts = range(rank_n * rows, (rank_n + 1) * rows, config.box_m)
+    return sum(config.box_m == rows or first < valid_rows for first in firsts)
+
+
 def stage_bytes(config: GemmConfig, m: int, valid_rows: int) -> int:
-    """As `Loader` has it; the next test reads it there."""
-    boxes = -(-valid_rows // config.box_m) if config.grouping.on_device else config.cluster_n
-    copied_a, copied_sfa = boxes * min(m, config.box_m), -(-min(m, config.block_m) // 4) * 4
+    copied_a, copied_sfa = (
+        announced_boxes(config, valid_rows) * min(m, config.box_m),
+        -(-min(m, config.block_m) // 4) * 4,
+    )
     return (copied_a + config.block_n) * 128 + copied_sfa * 4
 
 
-def test_the_kernel_has_this_formula():
+def test_the_kernel_has_these_formulas():
     text = " ".join((kernels_dir() / "fp8_gemm.cu").read_text().split())
     assert re.search(r"constexpr uint32_t ROWS_A = BLOCK_M / CLUSTER_N,", text)
-    assert "boxes = HAS_SEGMENTS ? ceil_div(tile.valid_rows, BOX_M) : CLUSTER_N;" in text
+    assert "ENDS_IN_TILE = BOX_M < ROWS_A;" in text
+    assert "boxes = ENDS_IN_TILE ? ceil_div(tile.valid_rows, BOX_M) : CLUSTER_N;" in text
     assert "copied_a = boxes * min_of(scheduler.rows, BOX_M);" in text
     assert "copied_sfa = ceil_div(min_of(scheduler.rows, BLOCK_M), 4) * 4;" in text
     assert "stage_bytes = (copied_a + BLOCK_N) * BLOCK_K + copied_sfa * sizeof(float);" in text
     assert "first = scheduler.rank_n * ROWS_A; first < (scheduler.rank_n + 1) * ROWS_A; first += BOX_M" in text
-    assert "if (HAS_SEGMENTS && first >= tile.valid_rows) break;" in text
+    assert "if (ENDS_IN_TILE && first >= tile.valid_rows) break;" in text
+
+
+@pytest.mark.parametrize("grouping", Grouping)
+@pytest.mark.parametrize("cluster", [(1, 1), (2, 1), (1, 2)], ids=str)
+@pytest.mark.parametrize("block_m", [64, 128, 256])
+def test_each_cta_of_a_cluster_waits_for_what_all_copy(block_m, cluster, grouping):
+    """Also where one of them has no columns: `Scheduler` then says that it has no rows."""
+    config = GemmConfig(N, K, block_m, 128, 4, 2, 1, 1, *cluster, 1, 1, grouping)
+    for rows in (1, block_m // 2, block_m // 2 + 1, block_m):
+        for rows_of_peer in (rows, 0):
+            valid_rows = (rows, rows_of_peer)[: config.cluster_n]
+            copied = sum(copied_boxes(config, each, rank) for rank, each in enumerate(valid_rows))
+            assert [announced_boxes(config, each) for each in valid_rows] == [copied] * config.cluster_n
 
 
 @pytest.mark.parametrize("m", [1, 3, 20, 64, 65, 100, 128, 300])
@@ -57,7 +85,6 @@ def test_boxes_add_up_to_it(monkeypatch, block_m, cluster, grouping, m):
     kernel._pack(of(m, K, "uint8"), sfa, of(N, K, "uint8"), of(N // 128, K // 128, "float32"), of(m, N, "bfloat16"))
     a, b, scales, _ = (rows * columns for rows, columns in boxes)
     for valid_rows in {min(m, block_m), min(m, block_m // 2), 1, 0} if grouping.on_device else {min(m, block_m)}:
-        # What each CTA of a cluster brings, all receive: of A each its rows of the tile, a box at a time.
-        firsts = range(0, block_m, config.box_m)
-        copies_a = sum(not grouping.on_device or first < valid_rows for first in firsts)
+        # What each CTA of a cluster brings, all receive.
+        copies_a = sum(copied_boxes(config, valid_rows, rank) for rank in range(config.cluster_n))
         assert a * copies_a + b * config.cluster_m + scales * 4 == stage_bytes(config, m, valid_rows)
