@@ -28,6 +28,7 @@ static_assert(NUM_STAGES % K_SPLIT == 0, "each consumer has as many stages");
 static_assert(!HAS_SEGMENTS || K_SPLIT <= 2, "where a tile begins in the ring would tell the order of its sums");
 static_assert(CLUSTER_K == 1 || NUM_SLICES == 1, "a warp has 16 rows of a tile");
 static_assert(CLUSTER_K == 1 || GROUPING == DENSE, "no consumer skips a tile whose sums are counted");
+static_assert(BLOCK_M / CLUSTER_N % BOX_M == 0 && BOX_M % 8 == 0, "boxes fill a CTA's share, in whole swizzle atoms");
 static_assert(CLUSTER_N == 1 || BOX_M == BLOCK_M / CLUSTER_N, "a CTA copies rows for its peer, also where it has no columns");
 constexpr uint32_t NUM_THREADS = 128 * (NUM_CONSUMERS + 1);
 
@@ -49,8 +50,8 @@ struct Loader {
     static constexpr uint16_t ALL = (1 << SHARERS) - 1;
     static constexpr bool ENDS_IN_TILE = BOX_M < ROWS_A;  // a group may, between two boxes
 
-    // Where A has fewer rows than a tile, no more are copied: rows of zeros from beyond its edge hold all SMs up
-    // (docs/performance.md). Nor is a box that lies beyond the end of the tile's group.
+    // A box has no more rows than A: rows of zeros from beyond its edge hold all SMs up (docs/performance.md). Nor is one
+    // copied that lies beyond the end of the tile's group.
     __device__ __forceinline__ void announce(uint32_t stage, const Tile& tile) const {
         const uint32_t boxes = ENDS_IN_TILE ? ceil_div(tile.valid_rows, BOX_M) : CLUSTER_N;
         const uint32_t copied_a = boxes * min_of(scheduler.rows, BOX_M);

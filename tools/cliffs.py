@@ -1,4 +1,4 @@
-"""How much longer a product takes than one with up to 16 more rows: ``python tools/cliffs.py [NxK …]``."""
+"""How much longer products take than those with up to 16 more rows: ``python tools/cliffs.py [NxK …]``."""
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +11,8 @@ from nvgemm.bench import libraries
 from nvgemm.bench.cold import Flush, measure
 from nvgemm.choice.config import GemmConfig
 from nvgemm.choice.problem import Problem
-from nvgemm.runtime.device_model import model_here
+from nvgemm.runtime import driver
+from nvgemm.runtime.device_model import model
 from nvgemm.runtime.gemm_kernel import build_config
 from nvgemm.runtime.making import Making, choose
 
@@ -21,11 +22,12 @@ WINDOW, ROUNDS, TOLD = 16, 7, 1.10
 
 
 def run(weights: list[tuple[int, int]]) -> None:
-    """A row for each N×K: the longest of t(M) / min(t(M) … t(M + 16)), cold, and all that are above 1.10."""
-    device = model_here(None)[1]
+    """A row for each N×K, over 209 M: the largest t(M) / min(t(M) … t(M + 16)), cold, and all above `TOLD`."""
+    device = model(driver.require_hopper(0))
+    libraries.torch()
     with ThreadPoolExecutor() as pool:
         list(pool.map(_build, {choose(Problem(m, n, k, True), "tuned", device) for n, k in weights for m in ROWS}))
-    print("| N×K | most | at M | above 1.10 |\n| --- | --- | --- | --- |")
+    print(f"| N×K | largest | at M | above {TOLD} |\n| --- | --- | --- | --- |")
     for n, k in weights:
         us = _times(n, k)
         cliffs = {m: us[m] / min(us[near] for near in ROWS if m <= near <= m + WINDOW) for m in ROWS}
@@ -47,4 +49,7 @@ def _times(n: int, k: int) -> dict[int, float]:
 
 
 if __name__ == "__main__":
-    run([(int(n), int(k)) for n, k in (each.split("x") for each in sys.argv[1:] or WEIGHTS)])
+    sizes = [each.replace("×", "x").split("x") for each in sys.argv[1:] or WEIGHTS]
+    if not all(len(each) == 2 and "".join(each).isdecimal() for each in sizes):
+        sys.exit("usage: python tools/cliffs.py [NxK …]")
+    run([(int(n), int(k)) for n, k in sizes])

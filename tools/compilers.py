@@ -13,12 +13,13 @@ from nvgemm.bench.suites import SUITES
 from nvgemm.bench.workload import Workload
 from nvgemm.choice.completion import blocks_in
 from nvgemm.choice.config import GemmConfig
-from nvgemm.runtime.device_model import model_here
+from nvgemm.runtime import driver, nvrtc
+from nvgemm.runtime.device_model import model
 from nvgemm.runtime.gemm_kernel import build_config
 from nvgemm.runtime.making import Making, choose
 
-POLICIES = ("asis", "none", "s2e2", "s2e4", "s2e8", "s3e4", "hd32", "s2e4-hd32", "s2e2-9_16", "e2p1")
-COMPILERS = (None, "12.8")
+POLICIES = ("asis", "none", "s2e2", "s2e4", "s2e8", "s3e4", "hd32", "s2e2-hd32", "s2e4-hd32", "s2e2-9_16", "e2p1")
+COMPILERS = (None, "12.8")  # the newest, and the one beside it
 DENSE = (
     "512 4096 7168",
     "2048 7168 16384",
@@ -39,9 +40,11 @@ Found = dict[tuple[Workload, GemmConfig], dict[Making, Ratios]]
 
 def run() -> None:
     """Print every policy of every product, with each compiler, over the newest one's own bits."""
+    device, own = model(driver.require_hopper(0)), {}
+    if not nvrtc.is_installed("12.8"):
+        sys.exit("compilers.py: needs the extra nvrtc12, and NVGEMM_NVRTC unset, which would stand for both compilers")
     workloads = [Workload.parse("dense", shape.split()) for shape in DENSE]
     workloads += [Workload("contiguous", shape) for shape in SUITES["contiguous"].shapes[:4]]
-    device, own = model_here(None)[1], {}
     for workload in workloads:
         own[workload] = choose(workload.problem, "tuned", device)
     with ThreadPoolExecutor() as pool:
@@ -50,6 +53,7 @@ def run() -> None:
     for workload, (config, made) in own.items():
         found[workload, config] = _ratios(workload, config, made)
         print(workload.name, file=sys.stderr, flush=True)
+    print(f"Speed over `asis` of {_name(None)}, cold and under load; geometric means first.")
     _print_means(found)
     _print_best(found)
     for compiler in COMPILERS:
@@ -83,7 +87,8 @@ def _print_means(found: Found) -> None:
 
 
 def _print_best(found: Found) -> None:
-    print("\n| product | tile | best of 13 | | best of 12.8 | | noise |\n| --- | --- | --- | --- | --- | --- | --- |")
+    heads = " | ".join(f"best of {_name(compiler)} | speed" for compiler in COMPILERS)
+    print(f"\n| product | tile | {heads} | noise |\n| --- | --- | --- | --- | --- | --- | --- |")
     alone, both = [], []
     for (workload, config), ratios in found.items():
         best = [_best(ratios, compiler) for compiler in COMPILERS]
@@ -109,7 +114,7 @@ def _print_all(found: Found, compiler: str | None) -> None:
 
 
 def _name(compiler: str | None) -> str:
-    return compiler or "13"
+    return compiler or nvrtc.version()
 
 
 if __name__ == "__main__":

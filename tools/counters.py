@@ -1,6 +1,7 @@
 """Hardware counters of nvgemm's kernels and two peers': ``python tools/counters.py [MxNxK …]``; needs ncu."""
 
 import csv
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,8 +9,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from nvgemm.bench import libraries, peers
-from nvgemm.bench.operands import Operands
-from nvgemm.bench.shapes import DenseShape
+from nvgemm.bench.workload import Workload
 
 SHAPES = ("4096x4096x7168", "8192x7168x16384", "4096x7168x2048", "2048x24576x1536", "1024x32768x512", "512x4096x7168")
 KERNELS = ("nvgemm", "deepgemm", "cublaslt_tensor")
@@ -22,6 +22,7 @@ COLUMNS = {  # heading: metric, what it is divided by, digits
     "L2, MB": ("lts__t_bytes.sum", 1e6, 0),
     "DRAM, MB": ("dram__bytes_read.sum", 1e6, 0),
 }
+UNITS = ("ns", "cycle", "hz", "%", "%", "byte", "byte")  # of these metrics, as the divisors take for granted
 METRICS = ",".join(metric for metric, *_ in COLUMNS.values())
 NCU = ("ncu", "--profile-from-start", "off", "--clock-control", "none", "--cache-control", "all")
 AS_CSV = ("--csv", "--page", "raw", "--print-units", "base")
@@ -32,7 +33,7 @@ def launch(shapes: list[str]) -> None:
     torch = libraries.torch()
     line_up = {contender.name: contender for contender in peers.LINE_UPS["dense"]}
     for shape in shapes:
-        operands = Operands(torch, DenseShape(*map(int, shape.split("x"))))
+        operands = Workload.parse("dense", shape.split("x")).operands(torch)
         for name in KERNELS:
             run = line_up[name].launcher(operands)
             run()
@@ -50,16 +51,21 @@ def table(shapes: list[str]) -> None:
     Raises
     ------
     RuntimeError
-        ncu failed, or a library launched more kernels than one for a product.
+        ncu is absent or failed, has other units, or a library launched more kernels than one for a product.
     """
+    if shutil.which(NCU[0]) is None:
+        raise RuntimeError("ncu (Nsight Compute) is not on PATH")
     command = (*NCU, *AS_CSV, "--metrics", METRICS, sys.executable, __file__, "--launch", *shapes)
     done = subprocess.run(command, capture_output=True, text=True)
-    head, *rows = list(csv.reader(line for line in done.stdout.splitlines() if line.startswith('"'))) or [[]]
+    head, units, *rows = list(csv.reader(line for line in done.stdout.splitlines() if line.startswith('"'))) or [[], []]
     launched = [(shape, name) for shape in shapes for name in KERNELS]
-    if len(rows) != 1 + len(launched):  # the first says the units
-        raise RuntimeError(f"{len(launched)} launches, and of ncu: {done.stdout[-1000:]}{done.stderr[-1000:]}")
+    ours = [row[head.index("Kernel Name")] == "fp8_gemm" for row in rows]
+    if ours != [name == "nvgemm" for _, name in launched]:
+        raise RuntimeError(f"{len(launched)} launches, {len(rows)} kernels in ncu's table: {done.stderr[-1000:]}")
+    if tuple(units[head.index(metric)] for metric, *_ in COLUMNS.values()) != UNITS:
+        raise RuntimeError(f"ncu has other units than {UNITS}: {units}")
     print(f"| product | kernel | {' | '.join(COLUMNS)} |\n| --- | --- |{' --- |' * len(COLUMNS)}")
-    for (shape, name), row in zip(launched, rows[1:], strict=True):
+    for (shape, name), row in zip(launched, rows, strict=True):
         values = (
             f"{float(row[head.index(metric)].replace(',', '')) / unit:.{digits}f}"
             for metric, unit, digits in COLUMNS.values()
@@ -71,4 +77,4 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--launch"]:
         launch(sys.argv[2:])
     else:
-        table(sys.argv[1:] or list(SHAPES))
+        table([shape.replace("×", "x") for shape in sys.argv[1:] or SHAPES])

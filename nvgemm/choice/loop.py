@@ -25,8 +25,9 @@ def ahead_pays(problem: Problem, device: Model, blocks: Blocks) -> bool:
         return False
     if problem.grouping not in (Grouping.DENSE, Grouping.BATCHED):
         return True
-    is_wide = max(blocks.block_m, blocks.block_n) == 256
-    return is_wide and (problem.k <= 4096 or blocks.cluster_m == 2)
+    if problem.k <= 4096:
+        return max(blocks.block_m, blocks.block_n) == 256
+    return blocks.block_n == 256 and blocks.cluster_m == 2
 
 
 def unroll(problem: Problem, blocks: Blocks, in_flight: int) -> int:

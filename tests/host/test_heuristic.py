@@ -146,6 +146,7 @@ def test_the_next_tile_is_begun_early_where_that_pays():
     assert not is_ahead(4096, 7168, 7168)
     assert is_ahead(4096, 7168, 7168, wide._replace(cluster_m=2))
     assert not is_ahead(4096, 7168, 7168, wide._replace(cluster_n=2))
+    assert not is_ahead(8192, 7168, 7168, tables.Blocks(256, 128, 2, 1, 2, 1))
     assert not is_ahead(1408, 7168, 2048)  # 308 tiles for 132 SMs
     assert not is_ahead(4096, 7168, 2048, tables.Blocks(128, 192, 2, 1, 1, 1))
     masked, tall = {"grouping": Grouping.MASKED, "groups": 4}, tables.Blocks(256, 128, 2, 1, 1, 1)
