@@ -11,7 +11,7 @@ import sys
 from functools import lru_cache
 
 import numpy as np
-from grouped_products import Arrangement, GroupedProduct, GuardedRows, contiguous, grouped, masked, offsets
+from grouped_products import Arrangement, GroupedProduct, GuardedRows, contiguous, grouped, masked, offsets, psum
 from grouped_products import problem as problem_of
 from launch_configurations import begin, configuration
 from products import exact, same_bits
@@ -37,6 +37,7 @@ ARRANGEMENTS = {
     **{f"contiguous-{alignment}": blocks(alignment) for alignment in (32, 64, 128)},
     "masked": masked([5, 0, 70, 300], 310),
     "offsets": offsets(np.cumsum([0, 5, 0, 70, 300]), 375),
+    "psum": psum([5, 64, 134, 492], 500, 64),  # the same groups
 }
 
 
