@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from nvgemm.bench.policies import AGAIN, PolicySweep, Ratios, ratios_of
+from nvgemm.bench.policies import PolicySweep, Ratios, against_asis
 from nvgemm.bench.suites import SUITES
 from nvgemm.bench.workload import Workload
 from nvgemm.choice.completion import blocks_in
@@ -66,10 +66,8 @@ def _build(config: GemmConfig) -> None:
 
 
 def _ratios(workload: Workload, config: GemmConfig, made: Making) -> dict[Making, Ratios]:
-    sweep = PolicySweep(workload, blocks_in(config))
-    ways = [*(Making(policy, compiler) for compiler in COMPILERS for policy in POLICIES), AGAIN, made]
-    every = dict.fromkeys(ways)
-    return ratios_of(sweep.times(every, ROUNDS), sweep.times_under_load(every, ROUNDS))
+    ways = [Making(policy, compiler) for compiler in COMPILERS for policy in POLICIES]
+    return against_asis(PolicySweep(workload, blocks_in(config)), [*ways, made], ROUNDS)
 
 
 def _speeds(ratios: Iterable[Ratios]) -> str:

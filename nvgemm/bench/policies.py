@@ -119,17 +119,18 @@ def search(workload: Workload, blocks: Blocks, rounds: int) -> tuple[Making, Rat
     """The way that wins over the newest compiler's own bits, and by how much; `ASIS` where none does."""
     sweep = PolicySweep(workload, blocks)
     first = sweep.times(sweep.distinct(ways()), FIRST_ROUNDS)
-    ratios = _beside_asis(sweep, sorted(first, key=lambda made: first[made].us)[:FINALISTS], rounds)
+    ratios = against_asis(sweep, sorted(first, key=lambda made: first[made].us)[:FINALISTS], rounds)
     best = min(ratios, key=lambda made: ratios[made].together)
     return (best, ratios[best]) if ratios[best].wins else (ASIS, ratios[ASIS])
 
 
 def confirm(workload: Workload, blocks: Blocks, made: Making, rounds: int) -> Ratios:
     """`made` beside `ASIS` once more; meant for another process, where modules lie elsewhere in memory."""
-    return _beside_asis(PolicySweep(workload, blocks), [made], rounds)[made]
+    return against_asis(PolicySweep(workload, blocks), [made], rounds)[made]
 
 
-def _beside_asis(sweep: PolicySweep, chosen: Iterable[Making], rounds: int) -> dict[Making, Ratios]:
+def against_asis(sweep: PolicySweep, chosen: Iterable[Making], rounds: int) -> dict[Making, Ratios]:
+    """`ASIS` and `chosen`, beside each other and the noise, cold and under load."""
     every = list(dict.fromkeys([ASIS, AGAIN, *chosen]))
     return ratios_of(sweep.times(every, rounds), sweep.times_under_load(every, rounds))
 

@@ -17,17 +17,20 @@ from nvgemm.runtime.sources import kernels_dir
 N, K = 256, 512
 
 
+def ends_in_tile(config: GemmConfig) -> bool:
+    """As `Loader` has it, like what follows; a test below reads it there."""
+    return config.box_m < config.block_m // config.cluster_n
+
+
 def announced_boxes(config: GemmConfig, valid_rows: int) -> int:
-    """As `Loader` has it; a test below reads it there."""
-    ends_in_tile = config.box_m < config.block_m // config.cluster_n
-    return -(-valid_rows // config.box_m) if ends_in_tile else config.cluster_n
+    return -(-valid_rows // config.box_m) if ends_in_tile(config) else config.cluster_n
 
 
 def copied_boxes(config: GemmConfig, valid_rows: int, rank_n: int) -> int:
-    """Likewise: those that CTA `rank_n` of a cluster along N copies, to all of it."""
+    """Those that CTA `rank_n` of a cluster along N copies, to all of it."""
     rows = config.block_m // config.cluster_n
     firsts = range(rank_n * rows, (rank_n + 1) * rows, config.box_m)
-    return sum(config.box_m == rows or first < valid_rows for first in firsts)
+    return sum(not ends_in_tile(config) or first < valid_rows for first in firsts)
 
 
 def stage_bytes(config: GemmConfig, m: int, valid_rows: int) -> int:
