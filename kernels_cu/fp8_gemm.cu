@@ -20,7 +20,10 @@
 #include "segments.cuh"
 #include "wgmma_mma.cuh"
 
-constexpr uint32_t EARLY = min_of(NUM_STAGES, NUM_K_BLOCKS);  // k-blocks whose B is fetched before the kernel before has ended
+// K-blocks of its first tile that a CTA begins before its roles part; with more of them the other warps wait longer. In clusters
+// that multicast, and where the first tile stands in a layout of all rows, it gained nothing (docs/performance.md).
+constexpr uint32_t STAGES_USED = min_of(NUM_STAGES, NUM_K_BLOCKS);
+constexpr uint32_t AT_ONCE = BEGINS_EARLY ? STAGES_USED : SHARERS > 1 || GROUPING == CONTIGUOUS ? 0 : min_of(STAGES_USED, 2);
 constexpr uint32_t DRAW_AT = NUM_K_BLOCKS > 3 ? NUM_K_BLOCKS - 3 : 0;  // the answer takes as long as two or three k-blocks
 
 static_assert(NUM_CONSUMERS == 1 || NUM_CONSUMERS == 2 || NUM_CONSUMERS == 4, "CONSUMER_REGISTERS knows these");
@@ -30,7 +33,6 @@ static_assert(CLUSTER_K == 1 || NUM_SLICES == 1, "a warp has 16 rows of a tile")
 static_assert(CLUSTER_K == 1 || GROUPING == DENSE, "no consumer skips a tile whose sums are counted");
 static_assert(BLOCK_M / CLUSTER_N % BOX_M == 0 && BOX_M % 8 == 0, "boxes fill a CTA's share, in whole swizzle atoms");
 static_assert(CLUSTER_N == 1 || BOX_M == BLOCK_M / CLUSTER_N, "a CTA copies rows for its peer, also where it has no columns");
-constexpr uint32_t NUM_THREADS = 128 * (NUM_CONSUMERS + 1);
 
 // 64K registers: what the producer gives up, the consumers hold their accumulators in.
 constexpr uint32_t PRODUCER_REGISTERS = GROUPING == DENSE ? 40 : 56;  // groups have more to be remembered
@@ -90,14 +92,16 @@ struct Loader {
         }
     }
 
-    // Before the kernel before this one has ended: B of the first k-blocks, into their stages or into the L2.
-    __device__ __forceinline__ void begin_early(const Tile& tile, uint32_t first_k) const {
+    // Of the CTA's first tile, before its roles part: what may be read while the kernel before this one still runs.
+    __device__ __forceinline__ void begin(const Tile& tile) const {
+        const uint32_t first_k = scheduler.rank_k * NUM_K_BLOCKS;
 #pragma unroll 1
-        for (uint32_t k = 0; k < EARLY; ++k) {
-            if constexpr (LOADS_EARLY) {
-                announce(k, tile);
+        for (uint32_t k = 0; k != AT_ONCE; ++k) {
+            if constexpr (BEGINS_B) announce(k, tile);
+            if constexpr (BEGINS_A) load_a(k, tile, first_k + k);
+            if constexpr (BEGINS_B)
                 load_b(k, tile, first_k + k);
-            } else
+            else
                 ptx::cp_async_bulk_prefetch_tensor_2d(map_b, (first_k + k) * BLOCK_K,
                                                       tile.column + tile.group * groups.b + scheduler.rank_m * ROWS_B);
         }
@@ -178,7 +182,8 @@ extern "C" __global__ void CLUSTER_DIMS __launch_bounds__(NUM_THREADS, 1)
     const uint32_t warp = __shfl_sync(0xffffffff, threadIdx.x / 32 % 4, 0);
     const uint32_t lane = threadIdx.x % 32;
 
-    if (threadIdx.x == 0) {
+    const bool is_loader = warpgroup == NUM_CONSUMERS && warp == 0;
+    if (is_loader && ptx::elect_sync()) {
         ptx::prefetch_tensormap(map_a);
         ptx::prefetch_tensormap(map_b);
         ptx::prefetch_tensormap(map_sfa);
@@ -186,8 +191,17 @@ extern "C" __global__ void CLUSTER_DIMS __launch_bounds__(NUM_THREADS, 1)
         init_barriers(shared);
     }
     if constexpr (WAITS_FIRST) ptx::griddepcontrol_wait();
-    if (HAS_SEGMENTS && warpgroup == 0 && warp == 1) list_segments(shared, groups.layout, m, lane);
-    sync_cluster();
+    if (HAS_SEGMENTS && is_loader) list_segments(shared, groups.layout, m, lane);
+    __syncwarp();
+
+    arrive_at_start(is_loader);
+    if constexpr (SHARERS > 1) wait_at_start(is_loader);  // what is copied goes to a peer, too
+    if (AT_ONCE > 0 && is_loader && ptx::elect_sync()) {
+        Scheduler first(shared, groups.layout, m);
+        Tile tile;
+        if (first.next(tile)) Loader{shared, first, groups, map_a, map_b, map_sfa}.begin(tile);
+    }
+    if constexpr (SHARERS == 1) wait_at_start(is_loader);
 
     Scheduler scheduler(shared, groups.layout, m);
     Pipeline pipeline;
@@ -199,26 +213,25 @@ extern "C" __global__ void CLUSTER_DIMS __launch_bounds__(NUM_THREADS, 1)
         if (warp == 0 && ptx::elect_sync()) {
             const Loader loader{shared, scheduler, groups, map_a, map_b, map_sfa};
             bool has_tile = scheduler.next(tile);
-            if constexpr (BEGINS_EARLY) {
-                if (has_tile) loader.begin_early(tile, first_k);
-                ptx::griddepcontrol_wait();  // also in a CTA without a tile: the next kernel takes this one's end for the other's
-            }
+            // Also in a CTA without a tile: the next kernel takes this one's end for the other's.
+            if constexpr (BEGINS_EARLY) ptx::griddepcontrol_wait();
             for (; has_tile; has_tile = scheduler.next(tile)) {
                 uint32_t drawn = 0;
+                const uint32_t begun = scheduler.round == 1 ? AT_ONCE : 0;
 #pragma unroll 1
                 for (uint32_t k = 0; k < NUM_K_BLOCKS; ++k, pipeline.advance()) {
-                    const bool is_loaded = LOADS_EARLY && scheduler.round == 1 && k < EARLY;
-                    if (!is_loaded) pipeline.wait_empty(shared);
+                    const bool has_a = BEGINS_A && k < begun, has_b = BEGINS_B && k < begun;
+                    if (!has_b) pipeline.wait_empty(shared);
                     if (k == DRAW_AT) drawn = scheduler.draw(groups.draws);
-                    if (!is_loaded) loader.announce(pipeline.stage, tile);
-                    loader.load_a(pipeline.stage, tile, first_k + k);
-                    if (!is_loaded) loader.load_b(pipeline.stage, tile, first_k + k);
+                    if (!has_b) loader.announce(pipeline.stage, tile);
+                    if (!has_a) loader.load_a(pipeline.stage, tile, first_k + k);
+                    if (!has_b) loader.load_b(pipeline.stage, tile, first_k + k);
                 }
                 if constexpr (HAS_SEGMENTS) scheduler.announce(drawn);
             }
             if constexpr (OVERLAP != ALONE) ptx::griddepcontrol_launch_dependents();
         } else if (warp == 1) {
-            if constexpr (BEGINS_EARLY && !LOADS_EARLY) ptx::griddepcontrol_wait();
+            if constexpr (!BEGINS_B) ptx::griddepcontrol_wait();
             sfb += first_k * sfb_stride_k;
             while (scheduler.next(tile))
                 load_sfb(shared, pipeline, tile, sfb + tile.group * groups.sfb, sfb_stride_n, sfb_stride_k, lane);
@@ -272,5 +285,8 @@ extern "C" __global__ void CLUSTER_DIMS __launch_bounds__(NUM_THREADS, 1)
         }
         ptx::cp_async_bulk_wait_group_read<0>();  // the copy engine still reads this CTA's shared memory
     }
-    if constexpr (CLUSTER_SIZE > 1) sync_cluster();  // a peer may still write or arrive here
+    if constexpr (CLUSTER_SIZE > 1) {  // a peer may still write or arrive here
+        ptx::barrier_cluster_arrive_relaxed();
+        ptx::barrier_cluster_wait();
+    }
 }

@@ -68,12 +68,20 @@ __device__ __forceinline__ void init_barriers(SharedStorage& shared) {
     ptx::fence_proxy_async();
 }
 
-// All threads of the cluster, or of the CTA where there is none.
-__device__ __forceinline__ void sync_cluster() {
+// The threads of the cluster, or of the CTA where there is none, meet in two steps before their roles part. In a CTA alone the
+// loader's warp does not wait: it made what the others wait for.
+__device__ __forceinline__ void arrive_at_start(bool is_loader) {
     if constexpr (CLUSTER_SIZE == 1) {
-        __syncthreads();
+        if (is_loader) ptx::bar_arrive(0, NUM_THREADS);
+    } else if constexpr (HAS_SEGMENTS) {
+        ptx::barrier_cluster_arrive_release();
     } else {
-        ptx::barrier_cluster_arrive();
-        ptx::barrier_cluster_wait();
+        ptx::barrier_cluster_arrive_relaxed();  // barriers are released by their own fence
     }
+}
+__device__ __forceinline__ void wait_at_start(bool is_loader) {
+    if constexpr (CLUSTER_SIZE > 1)
+        ptx::barrier_cluster_wait();
+    else if (!is_loader)
+        ptx::bar_sync(0, NUM_THREADS);
 }

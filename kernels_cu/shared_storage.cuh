@@ -9,6 +9,7 @@ constexpr uint32_t STRIP_N = WGMMA_N < 64 ? WGMMA_N : 64;     // columns of D th
 constexpr uint32_t NUM_STRIPS = ceil_div(WGMMA_N, STRIP_N);   // of one multiplication
 constexpr uint32_t STRIP_BYTES = 16 * 128;                    // 16 rows of a warp, each one swizzle row
 constexpr uint32_t NUM_CONSUMER_WARPS = NUM_CONSUMERS * 4;
+constexpr uint32_t NUM_THREADS = 128 * (NUM_CONSUMERS + 1);
 
 // Tiles begin at multiples of gcd(BLOCK_N, 128) within a 128-block of N, so each so many columns have one scale of B.
 constexpr uint32_t SFB_COLUMNS = gcd(BLOCK_N, 128);

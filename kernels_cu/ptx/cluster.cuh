@@ -26,8 +26,13 @@ __device__ __forceinline__ void st_async(float4* target, const float* values, ui
         : "memory");
 }
 
-__device__ __forceinline__ void barrier_cluster_arrive() {
+// With what this thread has written. The fence that it takes is 0.4 µs of a kernel's start or end.
+__device__ __forceinline__ void barrier_cluster_arrive_release() {
     asm volatile("barrier.cluster.arrive.release;" ::: "memory");
+}
+
+__device__ __forceinline__ void barrier_cluster_arrive_relaxed() {
+    asm volatile("barrier.cluster.arrive.relaxed;" ::: "memory");
 }
 
 __device__ __forceinline__ void barrier_cluster_wait() { asm volatile("barrier.cluster.wait.acquire;" ::: "memory"); }
