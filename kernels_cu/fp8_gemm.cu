@@ -241,6 +241,7 @@ extern "C" __global__ void CLUSTER_DIMS __launch_bounds__(NUM_THREADS, 1)
         Epilogue epilogue{map_d, d, d_stride, shared.d[warpgroup * 4 + warp], lane};
         const uint32_t row_group = K_SPLIT == 1 ? warpgroup : 0, k_rank = K_SPLIT == 1 ? 0 : warpgroup;
         const uint32_t first_row = row_group * 64, warp_row = warp * 16, row = first_row + warp_row + lane / 4;
+        const uint32_t sum_warp = row_group * 4 + warp;
         if constexpr (MULTIPLIES_AHEAD) {
             AheadConsumer{shared, scheduler, epilogue, groups, first_row, warp_row, row}.consume();
         } else {
@@ -270,10 +271,8 @@ extern "C" __global__ void CLUSTER_DIMS __launch_bounds__(NUM_THREADS, 1)
                     reduce_k_split(shared, final[0], k_rank);
                     if (k_rank > 0) continue;
                 }
-                if constexpr (CLUSTER_K > 1) {
-                    const uint32_t sum_warp = row_group * 4 + warp;
+                if constexpr (CLUSTER_K > 1)
                     if (!reduce_cluster(shared, final[0], scheduler.rank_k, sum_warp, lane, scheduler.round)) continue;
-                }
 #pragma unroll
                 for (uint32_t slice = 0; slice < NUM_SLICES; ++slice) {
                     const uint32_t slice_row = slice * DOWN;
@@ -282,11 +281,12 @@ extern "C" __global__ void CLUSTER_DIMS __launch_bounds__(NUM_THREADS, 1)
                     epilogue.store(final[slice], row_d + slice_row, tile.column + slice * RIGHT, rows);
                 }
             }
+            if (CLUSTER_K > 1 && k_rank == 0) end_cluster(shared, scheduler.rank_k, sum_warp, scheduler.round);
         }
         ptx::cp_async_bulk_wait_group_read<0>();  // the copy engine still reads this CTA's shared memory
     }
-    if constexpr (CLUSTER_SIZE > 1) {  // a peer may still write or arrive here
-        ptx::barrier_cluster_arrive_relaxed();
+    if constexpr (SHARERS > 1) {  // a peer may still write or arrive here
+        ptx::barrier_cluster_arrive_release();
         ptx::barrier_cluster_wait();
     }
 }

@@ -24,12 +24,15 @@ __device__ __forceinline__ void reduce_k_split(SharedStorage& shared, float (&fi
     ptx::bar_sync(1, NUM_CONSUMERS * 128);  // read before the next tile's sums come
 }
 
-// Among the CTAs of a cluster each has some warps of 16 rows that it does it for: a warp sends its sums to the CTA that owns
-// its rows, or is in that one, waits for the other CTAs' and adds them. Returns whether it is. `round`: tiles so far.
+// Among the CTAs of a cluster each has some warps of 16 rows that it does it for.
+__device__ __forceinline__ uint32_t owner_of(uint32_t warp) { return warp * CLUSTER_K / SUM_WARPS; }
+
+// A warp sends its sums to the CTA that owns its rows, or is in that one, waits for the other CTAs' and adds them. Returns
+// whether it is. `round`: tiles so far.
 __device__ __forceinline__ bool reduce_cluster(SharedStorage& shared, float (&final)[ACCUMULATORS], uint32_t rank,
                                                uint32_t warp, uint32_t lane, uint32_t round) {
     constexpr uint32_t CHUNKS = ACCUMULATORS / 4, BYTES = CHUNKS * 32 * sizeof(float4);  // 16 bytes a lane; of one warp
-    const uint32_t owner = warp * CLUSTER_K / SUM_WARPS, phase = (round - 1) % 2;
+    const uint32_t owner = owner_of(warp), phase = (round - 1) % 2;
     float4* sums = reinterpret_cast<float4*>(shared.sums + CONSUMER_SUMS) + warp % OWN_WARPS * (CLUSTER_K - 1) * CHUNKS * 32;
     if (rank != owner) {
         ptx::mbarrier_try_wait(&shared.sums_empty[warp], phase ^ 1);  // those of the last tile are read
@@ -51,4 +54,10 @@ __device__ __forceinline__ bool reduce_cluster(SharedStorage& shared, float (&fi
     __syncwarp();  // all have read
     if (lane < CLUSTER_K && lane != rank) ptx::mbarrier_arrive_remote(&shared.sums_empty[warp], lane);
     return true;
+}
+
+// The end of a warp that has sent sums in `rounds` tiles: they are read, and the owner's word of it is here. So nothing is on its
+// way to this CTA when it ends.
+__device__ __forceinline__ void end_cluster(SharedStorage& shared, uint32_t rank, uint32_t warp, uint32_t rounds) {
+    if (rounds > 0 && rank != owner_of(warp)) ptx::mbarrier_try_wait(&shared.sums_empty[warp], (rounds - 1) % 2);
 }

@@ -73,7 +73,14 @@ MUTANTS = {
         "64 rows", ("pipeline.cuh", "return ptx::mbarrier_test_wait(&shared.full[stage], phase);", "return true;")
     ),
     "a stage filled before it is empty": Mutant(
-        "64 rows", (KERNEL, "                    if (!is_loaded) pipeline.wait_empty(shared);\n", "")
+        "64 rows", (KERNEL, "                    if (!has_b) pipeline.wait_empty(shared);\n", "")
+    ),
+    "barriers used before they are initialised": Mutant(
+        "64 rows", ("pipeline.cuh", "        ptx::bar_sync(0, NUM_THREADS);\n", "        {}\n"),
+        (KERNEL, "        init_barriers(shared);\n", f"        {_SLEEP}\n        init_barriers(shared);\n"),
+    ),
+    "k-blocks of each tile taken for those begun at once": Mutant(
+        "64 rows", (KERNEL, "scheduler.round == 1 ? AT_ONCE : 0;", "AT_ONCE;")
     ),
     "scales written before the stage is empty": Mutant(
         "64 rows", (KERNEL, "        pipeline.wait_empty(shared);\n        __syncwarp();  // a lane",

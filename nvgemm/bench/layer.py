@@ -64,7 +64,7 @@ def token_errors(d: NDArray[np.floating], x: Matrix, w: Matrix) -> tuple[float, 
     """Relative error ‖d − x·wᵀ‖ / ‖x·wᵀ‖ of each token against FP64: median and worst."""
     exact = x.astype(np.float64) @ w.astype(np.float64).T
     errors = np.linalg.norm(d - exact, axis=1) / np.linalg.norm(exact, axis=1)
-    return float(np.median(errors)), float(errors.max())
+    return float(np.median(errors)), float(np.max(errors))
 
 
 def per_tensor_product(x: Matrix, w: Matrix) -> NDArray[np.float64]:

@@ -101,7 +101,7 @@ def _matrix(x: Any) -> NDArray[np.float32]:
 
 
 def _amax(x: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
-    return np.fmax.reduce(np.abs(x), axis=axis, initial=np.float32(0))
+    return np.max(np.abs(x), axis=axis, initial=np.float32(0), where=~np.isnan(x))
 
 
 def _scale(

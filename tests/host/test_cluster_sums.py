@@ -1,6 +1,7 @@
 """`reduce_cluster` in kernels_cu/k_split.cuh, played through for one warp's rows with random interleavings.
 
-The owner must add the sums of its own tile from every other CTA, and nobody may wait for ever. Mutants must not pass.
+The owner must add the sums of its own tile from every other CTA, nobody may wait for ever, and nothing may come to a
+CTA that has ended. Mutants must not pass.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ class Cluster:
     waits_for_empty: bool = True
     announced: Callable[[int], int] = lambda cluster_k: (cluster_k - 1) * CHUNKS * BYTES
     arrives_first: bool = False  # the owner, before it has read
-    flights: list[Callable[[], None]] = field(default_factory=list)  # chunks under way
+    waits_at_end: bool = True
+    flights: list[Callable[[], None]] = field(default_factory=list)  # chunks and arrivals under way
+    ended: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.full = Barrier(1)
@@ -39,6 +42,9 @@ class Cluster:
             for chunk in range(CHUNKS):
                 self.flights.append(lambda chunk=chunk, tile=tile: self.land(rank - 1, chunk, tile))
                 yield None
+        if self.waits_at_end:
+            yield self.empty[rank], (self.tiles - 1) % 2
+        self.ended.add(rank)
 
     def land(self, place: int, chunk: int, tile: int) -> None:
         self.sums[place][chunk] = tile
@@ -59,13 +65,18 @@ class Cluster:
                 self.give_back()
 
     def give_back(self) -> None:
-        for empty in self.empty[1:]:
-            empty.arrive()
+        for rank in range(1, self.cluster_k):
+            self.flights.append(lambda rank=rank: self.arrive_at(rank))
+
+    def arrive_at(self, rank: int) -> None:
+        if rank in self.ended:
+            raise ProtocolError("an arrival comes to a CTA that has ended")
+        self.empty[rank].arrive()
 
     def play(self, rng: random.Random) -> None:
         running = [self.owner(), *(self.sender(rank) for rank in range(1, self.cluster_k))]
         waiting: list[Wait] = [None] * len(running)
-        while running:
+        while running or self.flights:
             ready = [i for i, wait in enumerate(waiting) if wait is None or wait[0].passes(wait[1])]
             chosen = rng.randrange(len(ready) + len(self.flights)) if ready or self.flights else None
             if chosen is None:
@@ -90,6 +101,7 @@ def test_the_owner_adds_the_sums_of_its_tile(cluster_k, tiles, rng):
 MUTANTS = {
     "sums sent before the last tile's are read": dict(waits_for_empty=False),
     "places given back before they are read": dict(arrives_first=True),
+    "a sender ends before its sums are read": dict(waits_at_end=False),
     "bytes of one CTA announced for all": dict(announced=lambda cluster_k: CHUNKS * BYTES),
     "more bytes announced than come": dict(announced=lambda cluster_k: cluster_k * CHUNKS * BYTES),
 }
