@@ -20,10 +20,12 @@
 #include "segments.cuh"
 #include "wgmma_mma.cuh"
 
-// K-blocks of its first tile that a CTA begins before its roles part; with more of them the other warps wait longer. In clusters
-// that multicast, and where the first tile stands in a layout of all rows, it gained nothing (docs/performance.md).
 constexpr uint32_t STAGES_USED = min_of(NUM_STAGES, NUM_K_BLOCKS);
-constexpr uint32_t AT_ONCE = BEGINS_EARLY ? STAGES_USED : SHARERS > 1 || GROUPING == CONTIGUOUS ? 0 : min_of(STAGES_USED, 2);
+// K-blocks of its first tile that a CTA begins before its roles part. With more of them the other warps wait longer; clusters
+// that multicast become slower by it (docs/performance.md), and of CONTIGUOUS the first round may pass over its block.
+constexpr uint32_t AT_ONCE = BEGINS_EARLY                            ? STAGES_USED
+                             : SHARERS > 1 || GROUPING == CONTIGUOUS ? 0
+                                                                     : min_of(STAGES_USED, 2);
 constexpr uint32_t DRAW_AT = NUM_K_BLOCKS > 3 ? NUM_K_BLOCKS - 3 : 0;  // the answer takes as long as two or three k-blocks
 
 static_assert(NUM_CONSUMERS == 1 || NUM_CONSUMERS == 2 || NUM_CONSUMERS == 4, "CONSUMER_REGISTERS knows these");
@@ -32,6 +34,7 @@ static_assert(!HAS_SEGMENTS || K_SPLIT <= 2, "where a tile begins in the ring wo
 static_assert(CLUSTER_K == 1 || NUM_SLICES == 1, "a warp has 16 rows of a tile");
 static_assert(CLUSTER_K == 1 || GROUPING == DENSE, "no consumer skips a tile whose sums are counted");
 static_assert(BLOCK_M / CLUSTER_N % BOX_M == 0 && BOX_M % 8 == 0, "boxes fill a CTA's share, in whole swizzle atoms");
+static_assert(AT_ONCE == 0 || GROUPING != CONTIGUOUS, "its rounds count blocks that are passed over");
 static_assert(CLUSTER_N == 1 || BOX_M == BLOCK_M / CLUSTER_N, "a CTA copies rows for its peer, also where it has no columns");
 
 // 64K registers: what the producer gives up, the consumers hold their accumulators in.
@@ -92,14 +95,14 @@ struct Loader {
         }
     }
 
-    // Of the CTA's first tile, before its roles part: what may be read while the kernel before this one still runs.
+    // Of the CTA's first tile, before its roles part: all, or what may be read while the kernel before this one still runs.
     __device__ __forceinline__ void begin(const Tile& tile) const {
         const uint32_t first_k = scheduler.rank_k * NUM_K_BLOCKS;
 #pragma unroll 1
         for (uint32_t k = 0; k != AT_ONCE; ++k) {
-            if constexpr (BEGINS_B) announce(k, tile);
-            if constexpr (BEGINS_A) load_a(k, tile, first_k + k);
-            if constexpr (BEGINS_B)
+            if constexpr (MAY_BEGIN_B) announce(k, tile);
+            if constexpr (MAY_BEGIN_A) load_a(k, tile, first_k + k);
+            if constexpr (MAY_BEGIN_B)
                 load_b(k, tile, first_k + k);
             else
                 ptx::cp_async_bulk_prefetch_tensor_2d(map_b, (first_k + k) * BLOCK_K,
@@ -220,7 +223,7 @@ extern "C" __global__ void CLUSTER_DIMS __launch_bounds__(NUM_THREADS, 1)
                 const uint32_t begun = scheduler.round == 1 ? AT_ONCE : 0;
 #pragma unroll 1
                 for (uint32_t k = 0; k < NUM_K_BLOCKS; ++k, pipeline.advance()) {
-                    const bool has_a = BEGINS_A && k < begun, has_b = BEGINS_B && k < begun;
+                    const bool has_a = MAY_BEGIN_A && k < begun, has_b = MAY_BEGIN_B && k < begun;
                     if (!has_b) pipeline.wait_empty(shared);
                     if (k == DRAW_AT) drawn = scheduler.draw(groups.draws);
                     if (!has_b) loader.announce(pipeline.stage, tile);
@@ -231,7 +234,7 @@ extern "C" __global__ void CLUSTER_DIMS __launch_bounds__(NUM_THREADS, 1)
             }
             if constexpr (OVERLAP != ALONE) ptx::griddepcontrol_launch_dependents();
         } else if (warp == 1) {
-            if constexpr (!BEGINS_B) ptx::griddepcontrol_wait();
+            if constexpr (!MAY_BEGIN_B) ptx::griddepcontrol_wait();  // nor may its scales be read
             sfb += first_k * sfb_stride_k;
             while (scheduler.next(tile))
                 load_sfb(shared, pipeline, tile, sfb + tile.group * groups.sfb, sfb_stride_n, sfb_stride_k, lane);

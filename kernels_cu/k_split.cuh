@@ -24,7 +24,7 @@ __device__ __forceinline__ void reduce_k_split(SharedStorage& shared, float (&fi
     ptx::bar_sync(1, NUM_CONSUMERS * 128);  // read before the next tile's sums come
 }
 
-// Among the CTAs of a cluster each has some warps of 16 rows that it does it for.
+// Among the CTAs of a cluster each adds up the rows of some warps, 16 of each: the one that does for those of `warp`.
 __device__ __forceinline__ uint32_t owner_of(uint32_t warp) { return warp * CLUSTER_K / SUM_WARPS; }
 
 // A warp sends its sums to the CTA that owns its rows, or is in that one, waits for the other CTAs' and adds them. Returns

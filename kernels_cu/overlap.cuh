@@ -11,7 +11,7 @@ constexpr uint32_t STATIC_WEIGHTS = 2;  // and B and its scales, which nobody wr
 // What a tile is stands in a layout, which the kernel before may have written: nothing can be done without it.
 constexpr bool WAITS_FIRST = OVERLAP != ALONE && GROUPING >= MASKED;
 constexpr bool BEGINS_EARLY = OVERLAP != ALONE && !WAITS_FIRST;
-constexpr bool BEGINS_A = !BEGINS_EARLY, BEGINS_B = !BEGINS_EARLY || OVERLAP == STATIC_WEIGHTS;  // what it may begin with
+constexpr bool MAY_BEGIN_A = !BEGINS_EARLY, MAY_BEGIN_B = !BEGINS_EARLY || OVERLAP == STATIC_WEIGHTS;  // to copy, at its start
 
 // Scales of B and layouts. What the kernel before has written while this one ran may not come through the read-only path,
 // nor from this SM's L1, where the old may lie.

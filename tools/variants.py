@@ -3,6 +3,7 @@
 import argparse
 import math
 import sys
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -31,24 +32,26 @@ def run(folders: list[Path], workloads: list[Workload], rounds: int) -> None:
     device, torch = driver.require_hopper(0), libraries.torch()
     made = {workload: choose(workload.problem, settings.sass, model(device)) for workload in workloads}
     cubins = {folder: _built(folder, list(dict.fromkeys(made.values()))) for folder in folders}
-    flush, speeds = Flush(torch), {folder: list[float]() for folder in folders}
-    print(f"| product | µs | {' | '.join(folder.name for folder in folders[1:])} |\n| --- |{' --- |' * len(folders)}")
+    flush, logarithms = Flush(torch), dict.fromkeys(folders[1:], 0.0)
+    print(f"| product | µs | {' | '.join(map(str, folders[1:]))} |\n| --- |{' --- |' * len(folders)}")
     for workload in workloads:
         kernels = {folder: _loaded(cubins[folder][made[workload]], *made[workload], device) for folder in folders}
         us = _times(torch, flush, workload.operands(torch), kernels, rounds)
-        for folder in folders:
-            speeds[folder].append(us[folders[0]] / us[folder])
-        print(f"| {workload.name} | {us[folders[0]]:.2f} | {_percent(speeds, folders, -1)} |", flush=True)
-    means = {folder: [math.exp(sum(map(math.log, taken)) / len(taken))] for folder, taken in speeds.items()}
-    print(f"| geometric mean | | {_percent(means, folders, 0)} |")
+        own = us.pop(folders[0])
+        for folder in us:
+            logarithms[folder] += math.log(own / us[folder]) / len(workloads)
+        print(f"| {workload.name} | {own:.2f} | {_percent(own / other for other in us.values())} |", flush=True)
+    print(f"| geometric mean | | {_percent(map(math.exp, logarithms.values()))} |")
 
 
 def _built(folder: Path, wanted: list[Made]) -> dict[Made, Cubin]:
     """The kernels of `folder`; what the compiler complains of is told."""
     specialize.kernels_dir = lambda: folder
-    with ThreadPoolExecutor() as pool:
-        cubins = dict(zip(wanted, pool.map(lambda each: build_config(each[0], *each[1]), wanted), strict=True))
-    specialize.kernels_dir = kernels_dir
+    try:
+        with ThreadPoolExecutor() as pool:
+            cubins = dict(zip(wanted, pool.map(lambda each: build_config(each[0], *each[1]), wanted), strict=True))
+    finally:
+        specialize.kernels_dir = kernels_dir
     for (config, _), cubin in cubins.items():
         if cubin.meta["complaints"] or cubin.meta["spilled_bytes"]:
             print(f"{folder}: {cubin.meta['spilled_bytes']} bytes spilled, {cubin.meta['complaints']}: {config}")
@@ -72,8 +75,8 @@ def _times(torch: Any, flush: Flush, operands: Any, kernels: dict[Path, GemmKern
     return {folder: times.us for folder, times in measure(torch, flush, runs, rounds).items()}
 
 
-def _percent(speeds: dict[Path, list[float]], folders: list[Path], index: int) -> str:
-    return " | ".join(f"{100 * (speeds[folder][index] - 1):+.1f} %" for folder in folders[1:])
+def _percent(speeds: Iterable[float]) -> str:
+    return " | ".join(f"{100 * (speed - 1):+.1f} %" for speed in speeds)
 
 
 def _parsed() -> tuple[list[Path], list[Workload], int]:

@@ -27,7 +27,8 @@ __device__ __forceinline__ void setmaxnreg_dec() {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(COUNT));
 }
 
-// Barrier `id` (0-15; 0 is that of __syncthreads) among `threads` threads of the CTA, of which some arrive and do not wait.
+// Barrier `id` (0-15; 0 is that of __syncthreads) among `threads` threads of the CTA: those that arrive do not wait for it,
+// those that sync do.
 __device__ __forceinline__ void bar_arrive(uint32_t id, uint32_t threads) {
     asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }

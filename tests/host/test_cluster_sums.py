@@ -47,6 +47,8 @@ class Cluster:
         self.ended.add(rank)
 
     def land(self, place: int, chunk: int, tile: int) -> None:
+        if 0 in self.ended:
+            raise ProtocolError("sums come to a CTA that has ended")
         self.sums[place][chunk] = tile
         self.full.complete(BYTES)
 
@@ -63,6 +65,7 @@ class Cluster:
                         raise ProtocolError(f"sums of tile {place[chunk]} are added to those of {tile}")
             if not self.arrives_first:
                 self.give_back()
+        self.ended.add(0)
 
     def give_back(self) -> None:
         for rank in range(1, self.cluster_k):
