@@ -1,20 +1,18 @@
 """How much longer products take than those with up to 16 more rows: ``python tools/cliffs.py [NxK …]``."""
 
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import nvgemm
 from nvgemm.bench import libraries
+from nvgemm.bench.building import build_all
 from nvgemm.bench.cold import Flush, measure
-from nvgemm.choice.config import GemmConfig
 from nvgemm.choice.problem import Problem
 from nvgemm.runtime import driver
 from nvgemm.runtime.device_model import model
-from nvgemm.runtime.gemm_kernel import build_config
-from nvgemm.runtime.making import Making, choose
+from nvgemm.runtime.making import choose
 
 WEIGHTS = ("2112x7168", "4096x7168", "7168x2048", "5120x5120", "24576x1536")
 ROWS = sorted({1, 2, 4, 8, *range(16, 1101, 8), *range(17, 1117, 16)})
@@ -25,8 +23,7 @@ def run(weights: list[tuple[int, int]]) -> None:
     """A row for each N×K, over 209 M: the largest t(M) / min(t(M) … t(M + 16)), cold, and all above `TOLD`."""
     device = model(driver.require_hopper(0))
     libraries.torch()
-    with ThreadPoolExecutor() as pool:
-        list(pool.map(_build, {choose(Problem(m, n, k, True), "tuned", device) for n, k in weights for m in ROWS}))
+    build_all(choose(Problem(m, n, k, True), "tuned", device) for n, k in weights for m in ROWS)
     print(f"| N×K | largest | at M | above {TOLD} |\n| --- | --- | --- | --- |")
     for n, k in weights:
         us = _times(n, k)
@@ -34,10 +31,6 @@ def run(weights: list[tuple[int, int]]) -> None:
         most = max(ROWS, key=lambda m: cliffs[m])
         told = ", ".join(f"{m} ({ratio:.3f})" for m, ratio in cliffs.items() if ratio > TOLD)
         print(f"| {n}×{k} | {cliffs[most]:.3f} | {most} | {told or 'none'} |", flush=True)
-
-
-def _build(made: tuple[GemmConfig, Making]) -> None:
-    build_config(made[0], *made[1])
 
 
 def _times(n: int, k: int) -> dict[int, float]:

@@ -1,21 +1,20 @@
 """Policies of the control bits with two compilers: ``python tools/compilers.py``; needs the extra ``nvrtc12``."""
 
-import math
 import sys
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from nvgemm.bench.building import build_all
 from nvgemm.bench.policies import PolicySweep, Ratios, against_asis
+from nvgemm.bench.results import geomean
 from nvgemm.bench.suites import SUITES
 from nvgemm.bench.workload import Workload
 from nvgemm.choice.completion import blocks_in
 from nvgemm.choice.config import GemmConfig
 from nvgemm.runtime import driver, nvrtc
 from nvgemm.runtime.device_model import model
-from nvgemm.runtime.gemm_kernel import build_config
 from nvgemm.runtime.making import Making, choose
 
 POLICIES = ("asis", "none", "s2e2", "s2e4", "s2e8", "s3e4", "hd32", "s2e2-hd32", "s2e4-hd32", "s2e2-9_16", "e2p1")
@@ -47,8 +46,7 @@ def run() -> None:
     workloads += [Workload("contiguous", shape) for shape in SUITES["contiguous"].shapes[:4]]
     for workload in workloads:
         own[workload] = choose(workload.problem, "tuned", device)
-    with ThreadPoolExecutor() as pool:
-        list(pool.map(_build, [config for config, _ in own.values()]))
+    build_all((config, Making("asis", compiler)) for config, _ in own.values() for compiler in COMPILERS)
     found: Found = {}
     for workload, (config, made) in own.items():
         found[workload, config] = _ratios(workload, config, made)
@@ -60,11 +58,6 @@ def run() -> None:
         _print_all(found, compiler)
 
 
-def _build(config: GemmConfig) -> None:
-    for compiler in COMPILERS:
-        build_config(config, "asis", compiler)
-
-
 def _ratios(workload: Workload, config: GemmConfig, made: Making) -> dict[Making, Ratios]:
     ways = [Making(policy, compiler) for compiler in COMPILERS for policy in POLICIES]
     return against_asis(PolicySweep(workload, blocks_in(config)), [*ways, made], ROUNDS)
@@ -72,9 +65,8 @@ def _ratios(workload: Workload, config: GemmConfig, made: Making) -> dict[Making
 
 def _speeds(ratios: Iterable[Ratios]) -> str:
     """Cold and under load, geometric means."""
-    taken = list(ratios)
-    means: list[Callable[[Ratios], float]] = [lambda x: math.log(x.cold), lambda x: math.log(x.sustained)]
-    return " ".join(f"{math.exp(-sum(map(mean, taken)) / len(taken)):.3f}" for mean in means)
+    cold, sustained, *_ = zip(*ratios, strict=True)
+    return f"{1 / geomean(cold):.3f} {1 / geomean(sustained):.3f}"
 
 
 def _print_means(found: Found) -> None:

@@ -1,10 +1,8 @@
 """Changed copies of the kernels beside ``kernels_cu``: ``python tools/variants.py --help``; needs torch and a GPU."""
 
 import argparse
-import math
 import sys
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +10,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from nvgemm import settings
 from nvgemm.bench import libraries, suites
+from nvgemm.bench.building import build_all
 from nvgemm.bench.cold import Flush, measure
+from nvgemm.bench.results import geomean
 from nvgemm.bench.workload import Workload, launcher, result
 from nvgemm.choice.config import GemmConfig
 from nvgemm.runtime import driver, specialize
 from nvgemm.runtime.build import Cubin
 from nvgemm.runtime.device_model import model
-from nvgemm.runtime.gemm_kernel import GemmKernel, build_config
+from nvgemm.runtime.gemm_kernel import GemmKernel
 from nvgemm.runtime.kernel import load
 from nvgemm.runtime.making import Making, choose
 from nvgemm.runtime.sources import kernels_dir
@@ -31,25 +31,23 @@ def run(folders: list[Path], workloads: list[Workload], rounds: int) -> None:
     """A row for each product: µs of the first folder's kernel, and how much faster the others' are; all alternate."""
     device, torch = driver.require_hopper(0), libraries.torch()
     made = {workload: choose(workload.problem, settings.sass, model(device)) for workload in workloads}
-    cubins = {folder: _built(folder, list(dict.fromkeys(made.values()))) for folder in folders}
-    flush, logarithms = Flush(torch), dict.fromkeys(folders[1:], 0.0)
+    cubins = {folder: _built(folder, made.values()) for folder in folders}
+    flush, rows = Flush(torch), []
     print(f"| product | µs | {' | '.join(map(str, folders[1:]))} |\n| --- |{' --- |' * len(folders)}")
     for workload in workloads:
         kernels = {folder: _loaded(cubins[folder][made[workload]], *made[workload], device) for folder in folders}
         us = _times(torch, flush, workload.operands(torch), kernels, rounds)
         own = us.pop(folders[0])
-        for folder in us:
-            logarithms[folder] += math.log(own / us[folder]) / len(workloads)
-        print(f"| {workload.name} | {own:.2f} | {_percent(own / other for other in us.values())} |", flush=True)
-    print(f"| geometric mean | | {_percent(map(math.exp, logarithms.values()))} |")
+        rows.append([own / other for other in us.values()])
+        print(f"| {workload.name} | {own:.2f} | {_percent(rows[-1])} |", flush=True)
+    print(f"| geometric mean | | {_percent(map(geomean, zip(*rows, strict=True)))} |")
 
 
-def _built(folder: Path, wanted: list[Made]) -> dict[Made, Cubin]:
+def _built(folder: Path, wanted: Iterable[Made]) -> dict[Made, Cubin]:
     """The kernels of `folder`; what the compiler complains of is told."""
     specialize.kernels_dir = lambda: folder
     try:
-        with ThreadPoolExecutor() as pool:
-            cubins = dict(zip(wanted, pool.map(lambda each: build_config(each[0], *each[1]), wanted), strict=True))
+        cubins = build_all(wanted)
     finally:
         specialize.kernels_dir = kernels_dir
     for (config, _), cubin in cubins.items():

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from nvgemm import settings
+from nvgemm.bench.building import build_all
 from nvgemm.bench.policies import AGAIN, ASIS, PolicySweep
 from nvgemm.bench.suites import SUITES
 from nvgemm.bench.workload import Workload
@@ -14,7 +14,6 @@ from nvgemm.choice.completion import blocks_in
 from nvgemm.choice.config import GemmConfig
 from nvgemm.runtime import driver
 from nvgemm.runtime.device_model import model
-from nvgemm.runtime.gemm_kernel import build_config
 from nvgemm.runtime.making import Making, choose
 
 ROUNDS = 12
@@ -49,16 +48,13 @@ def beside_asis(workloads: Iterable[Workload]) -> Iterator[Beside]:
     """Each of `workloads`, timed."""
     device = model(driver.require_hopper(0))
     chosen = {workload: choose(workload.problem, settings.sass, device) for workload in workloads}
-    with ThreadPoolExecutor() as pool:
-        list(pool.map(_build, *zip(*chosen.values(), strict=True)))
+    build_all(  # what both ways are patched from
+        (config, ASIS._replace(compiler=compiler))
+        for config, made in chosen.values()
+        for compiler in (ASIS.compiler, made.compiler)
+    )
     for workload, (config, made) in chosen.items():
         sweep = PolicySweep(workload, blocks_in(config), sets=1)
         times = sweep.times(dict.fromkeys([ASIS, AGAIN, made]), ROUNDS)
         speed, again = (times[ASIS].us / times[other].us for other in (made, AGAIN))
         yield Beside(workload, config, made, speed, abs(again - 1))
-
-
-def _build(config: GemmConfig, made: Making) -> None:
-    """What both are patched from."""
-    for compiler in {ASIS.compiler, made.compiler}:
-        build_config(config, ASIS.policy, compiler)

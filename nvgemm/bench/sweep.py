@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from typing import Any
 
 from nvgemm import settings
 from nvgemm.bench import libraries
+from nvgemm.bench.building import build_all
 from nvgemm.bench.cold import Flush, Times, measure
 from nvgemm.bench.contender import Launch
 from nvgemm.bench.shapes import DenseShape
@@ -20,7 +19,7 @@ from nvgemm.choice.cost import H100_CLOCK, predict
 from nvgemm.choice.heuristic import candidates, select_config
 from nvgemm.runtime import driver
 from nvgemm.runtime.device_model import model
-from nvgemm.runtime.gemm_kernel import GemmKernel, build_config
+from nvgemm.runtime.gemm_kernel import GemmKernel
 from nvgemm.runtime.making import Making, making
 
 WIDTHS = (*range(8, 193, 8), 256)  # of tiles: more than the model alone chooses from
@@ -56,8 +55,7 @@ class Sweep:
             A configuration gives another result than the one that is picked.
         """
         configs = list(configs)
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            list(pool.map(lambda config: build_config(config, *_making(config)), configs))
+        build_all((config, _making(config)) for config in configs)
         runs = {config: self._checked(config) for config in configs}
         times = measure(self._torch, self._flush, runs, rounds)
         return dict(sorted(times.items(), key=lambda item: item[1].us))

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from statistics import NormalDist
 
 import numpy as np
 
 from nvgemm import Array, ArrayView, reference, settings
+from nvgemm.bench import building
 from nvgemm.choice.config import GemmConfig
 from nvgemm.choice.heuristic import select_config
 from nvgemm.choice.problem import Problem, ceil_div, sfa_stride
 from nvgemm.runtime import driver
 from nvgemm.runtime.device_model import model
-from nvgemm.runtime.gemm_kernel import build_config
 from nvgemm.runtime.making import making
 
 POISON = 0x7FC1  # a BF16 NaN that no kernel makes
@@ -152,5 +150,4 @@ def configs(shapes: Iterable[tuple[int, int, int]]) -> dict[GemmConfig, None]:
 
 def build_all(chosen: Iterable[GemmConfig], policy: str | None = None) -> None:
     """Compile on all cores what is not cached, so that no test waits for one kernel after the other."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(lambda config: build_config(config, *making(policy or settings.sass, config)), chosen))
+    building.build_all((config, making(policy or settings.sass, config)) for config in chosen)

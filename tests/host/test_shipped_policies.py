@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from test_tune import HOPPER
 
-from nvgemm.bench import shipped
+from nvgemm.bench import building, shipped
 from nvgemm.bench.cold import Times
 from nvgemm.bench.policies import AGAIN, ASIS
 from nvgemm.bench.suites import SUITES, Suite
@@ -26,7 +26,7 @@ def built(monkeypatch) -> list[tuple[str, str | None]]:
     policies: list[tuple[str, str | None]] = []
     monkeypatch.setattr(shipped, "PolicySweep", PolicySweep)
     monkeypatch.setattr(shipped.driver, "require_hopper", lambda ordinal: HOPPER)
-    monkeypatch.setattr(shipped, "build_config", lambda config, *made: policies.append(made))
+    monkeypatch.setattr(building, "build_config", lambda config, *made: policies.append(made))
     return policies
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from test_tune import HOPPER
 
-from nvgemm.bench import policies, sweep, workload
+from nvgemm.bench import building, policies, sweep, workload
 from nvgemm.bench.cold import Times
 from nvgemm.bench.policies import ASIS, PolicySweep
 from nvgemm.bench.shapes import DenseShape
@@ -92,7 +92,7 @@ def _invented(monkeypatch):
         monkeypatch.setattr(module, "model", lambda device: H100)
         monkeypatch.setattr(module, "GemmKernel", Kernel)
     monkeypatch.setattr(sweep.driver, "device", lambda ordinal: HOPPER)
-    monkeypatch.setattr(sweep, "build_config", lambda config, *made: None)
+    monkeypatch.setattr(building, "build_config", lambda config, *made: None)
     monkeypatch.setattr(sweep, "Flush", lambda torch: None)
     monkeypatch.setattr(sweep, "measure", measured)
     monkeypatch.setattr(policies.cold, "Flush", lambda torch: None)
