@@ -68,7 +68,9 @@ struct Loader {
     __device__ __forceinline__ void load_b(uint32_t stage, const Tile& tile, uint32_t k) const {
         uint64_t* full = &shared.full[stage];
         const uint32_t row = tile.column + tile.group * groups.b;
-        if constexpr (CLUSTER_M == 1)
+        if constexpr (CLUSTER_M == 1 && READS_B_ONCE)
+            ptx::cp_async_bulk_tensor_2d_evict_first(shared.b[stage], map_b, full, k * BLOCK_K, row);
+        else if constexpr (CLUSTER_M == 1)
             ptx::cp_async_bulk_tensor_2d(shared.b[stage], map_b, full, k * BLOCK_K, row);
         else if (GROUPING == CONTIGUOUS && scheduler.peer_group != tile.group)  // blocks of two groups: each its own B
             for (uint32_t half = 0; half < CLUSTER_M; ++half)

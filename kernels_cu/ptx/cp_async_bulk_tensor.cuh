@@ -28,6 +28,18 @@ __device__ __forceinline__ void cp_async_bulk_tensor_2d_multicast(void* target, 
         : "memory");
 }
 
+// To one CTA, of what no other reads: these lines are the first that the L2 gives up.
+__device__ __forceinline__ void cp_async_bulk_tensor_2d_evict_first(void* target, const TensorMap& map, uint64_t* barrier,
+                                                                    uint32_t x, uint32_t y) {
+    uint64_t policy;
+    asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+    asm volatile(
+        "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint "
+        "[%0], [%1, {%3, %4}], [%2], %5;" ::"r"(shared_address(target)),
+        "l"(&map), "r"(shared_address(barrier)), "r"(x), "r"(y), "l"(policy)
+        : "memory");
+}
+
 // A box into the L2 alone: what is written there afterwards is seen.
 __device__ __forceinline__ void cp_async_bulk_prefetch_tensor_2d(const TensorMap& map, uint32_t x, uint32_t y) {
     asm volatile("cp.async.bulk.prefetch.tensor.2d.L2.global [%0, {%1, %2}];" ::"l"(&map), "r"(x), "r"(y) : "memory");

@@ -69,6 +69,11 @@ class GemmConfig(NamedTuple):
         return min(self.block_m, self.alignment) if self.grouping is Grouping.CONTIGUOUS else self.block_m
 
     @property
+    def reads_b_once(self) -> bool:
+        """Whether no two tiles want the same rows of B: masked groups get tiles this low where their rows fit one."""
+        return self.grouping is Grouping.MASKED and self.block_m == 64
+
+    @property
     def num_threads(self) -> int:
         return 128 * (self.num_consumers + 1)
 
@@ -91,9 +96,9 @@ class GemmConfig(NamedTuple):
 
     def constants(self) -> dict[str, int]:
         """What `config.cuh` defines."""
-        derived = {"WGMMA_N": self.wgmma_n, "BOX_M": self.box_m, "SHARED_BYTES": self.shared_bytes}
-        own = {name: value if isinstance(value, bool) else int(value) for name, value in self._asdict().items()}
-        return {name.upper(): value for name, value in own.items()} | derived
+        derived = ("wgmma_n", "box_m", "reads_b_once", "shared_bytes")
+        values = self._asdict() | {name: getattr(self, name) for name in derived}
+        return {name.upper(): value if isinstance(value, bool) else int(value) for name, value in values.items()}
 
 
 def num_sfb(block_n: int) -> int:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from nvgemm.choice import tables
 from nvgemm.choice.config import BLOCK_K, GemmConfig, num_sfb
-from nvgemm.choice.problem import Problem, ceil_div, traffic_bytes
+from nvgemm.choice.problem import Problem, align, ceil_div, traffic_bytes
 
 # Clocks, fitted to timings of 1,100 configurations of 57 shapes on an H100 (docs/performance.md).
 H100_CLOCK = 1.755e9  # Hz: what turns the model's clocks to seconds
@@ -55,7 +55,9 @@ def predict(config: GemmConfig, problem: Problem, device: Model = H100) -> float
     if config.cluster_k > 1:
         store += CLUSTER_SUM + CLUSTER_SUM_PER_ELEMENT * _sent(config)
     work = ceil_div(tiles, grid) * (k_blocks * _k_block(config, grid, device) + store)
-    memory = groups * traffic_bytes(m, config.shape_n, config.shape_k) / device.dram_bytes_per_clock
+    # Rows beyond a group's of B are the next group's, which its own tiles read again.
+    columns = align(config.shape_n, config.block_n) if config.reads_b_once else config.shape_n
+    memory = groups * traffic_bytes(m, columns, config.shape_k) / device.dram_bytes_per_clock
     start = CLUSTER_LAUNCH * (config.cluster_m * config.cluster_n - 1)
     return _overlap(work, memory) + LAUNCH + start
 

@@ -135,6 +135,14 @@ def test_the_likeliest_is_the_candidate_of_least_predicted_time(grouping):
         assert heuristic.likeliest(problem, H100) == expected
 
 
+def test_tiles_of_groups_of_few_rows_do_not_reach_into_the_next_groups_weights():
+    """There is time for nothing but reading B, of which the next group's rows would be read twice."""
+    for n, k in ((4096, 4096), (4096, 2048), (6144, 7168)):
+        config = heuristic.likeliest(Problem(4096, n, k, True, Grouping.MASKED, 32, 1, 20), H100)
+        assert config.reads_b_once
+        assert n % config.block_n == 0
+
+
 def test_the_next_tile_is_begun_early_where_that_pays():
     wide = tables.Blocks(128, 256, 2, 1, 1, 1)
 
