@@ -1,4 +1,7 @@
-"""Hardware counters of nvgemm's kernels and two peers': ``python tools/counters.py [MxNxK …]``; needs ncu."""
+"""Hardware counters of nvgemm's kernels and their peers': ``python tools/counters.py [SHAPE …]``; needs ncu.
+
+A shape is MxNxK, or groups such as g4:8192x4096x7168.
+"""
 
 import csv
 import shutil
@@ -9,10 +12,26 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from nvgemm.bench import libraries, peers
+from nvgemm.bench.contender import Contender
 from nvgemm.bench.workload import Workload
 
-SHAPES = ("4096x4096x7168", "8192x7168x16384", "4096x7168x2048", "2048x24576x1536", "1024x32768x512", "512x4096x7168")
-KERNELS = ("nvgemm", "deepgemm", "cublaslt_tensor")
+SHAPES = (
+    "512x4096x7168",
+    "1024x32768x512",
+    "2048x7168x2048",
+    "2048x7168x16384",
+    "2048x24576x1536",
+    "4096x2112x7168",
+    "4096x4096x7168",
+    "4096x7168x2048",
+    "8192x576x7168",
+    "8192x7168x16384",
+    "g4:8192x4096x7168",
+    "g8:4096x7168x2048",
+    "g6:1024x7168x3072:max4096:jit",
+    "g32:20x4096x4096:max4096:jit",
+)
+KERNELS = ("nvgemm", "deepgemm", "cublaslt_tensor", "read_floor")  # of which a suite has two or three
 COLUMNS = {  # heading: metric, what it is divided by, digits
     "µs": ("gpu__time_duration.sum", 1e3, 1),
     "clocks, 1000": ("sm__cycles_active.avg", 1e3, 1),
@@ -31,11 +50,11 @@ AS_CSV = ("--csv", "--page", "raw", "--print-units", "base")
 def launch(shapes: list[str]) -> None:
     """Under ncu: each kernel twice as usual, and once with the counters on."""
     torch = libraries.torch()
-    line_up = {contender.name: contender for contender in peers.LINE_UPS["dense"]}
     for shape in shapes:
-        operands = Workload.parse("dense", shape.split("x")).operands(torch)
-        for name in KERNELS:
-            run = line_up[name].launcher(operands)
+        suite = suite_of(shape)
+        operands = Workload.parse(suite, shape.split("x") if suite == "dense" else [shape]).operands(torch)
+        for contender in counted(suite):
+            run = contender.launcher(operands)
             run()
             run()
             torch.cuda.synchronize()
@@ -43,6 +62,16 @@ def launch(shapes: list[str]) -> None:
             run()
             torch.cuda.synchronize()
             torch.cuda.profiler.stop()
+
+
+def suite_of(shape: str) -> str:
+    """What a shape is of, by its name: g6:20x4096x2048:max4096 is of the masked suite."""
+    return "dense" if not shape.startswith("g") else "masked" if ":max" in shape else "contiguous"
+
+
+def counted(suite: str) -> list[Contender]:
+    """Whose kernels are counted."""
+    return [contender for contender in peers.LINE_UPS[suite] if contender.name in KERNELS]
 
 
 def table(shapes: list[str]) -> None:
@@ -58,7 +87,7 @@ def table(shapes: list[str]) -> None:
     command = (*NCU, *AS_CSV, "--metrics", METRICS, sys.executable, __file__, "--launch", *shapes)
     done = subprocess.run(command, capture_output=True, text=True)
     head, units, *rows = list(csv.reader(line for line in done.stdout.splitlines() if line.startswith('"'))) or [[], []]
-    launched = [(shape, name) for shape in shapes for name in KERNELS]
+    launched = [(shape, contender.name) for shape in shapes for contender in counted(suite_of(shape))]
     ours = [row[head.index("Kernel Name")] == "fp8_gemm" for row in rows]
     if ours != [name == "nvgemm" for _, name in launched]:
         raise RuntimeError(f"{len(launched)} launches, {len(rows)} kernels in ncu's table: {done.stderr[-1000:]}")
