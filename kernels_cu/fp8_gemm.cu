@@ -34,6 +34,7 @@ static_assert(!HAS_SEGMENTS || K_SPLIT <= 2, "where a tile begins in the ring wo
 static_assert(CLUSTER_K == 1 || NUM_SLICES == 1, "a warp has 16 rows of a tile");
 static_assert(CLUSTER_K == 1 || GROUPING == DENSE, "no consumer skips a tile whose sums are counted");
 static_assert(BLOCK_M / CLUSTER_N % BOX_M == 0 && BOX_M % 8 == 0, "boxes fill a CTA's share, in whole swizzle atoms");
+static_assert(!READS_B_ONCE || CLUSTER_M == 1, "a peer wants the same rows of B");
 static_assert(AT_ONCE == 0 || GROUPING != CONTIGUOUS, "its rounds count blocks that are passed over");
 static_assert(CLUSTER_N == 1 || BOX_M == BLOCK_M / CLUSTER_N, "a CTA copies rows for its peer, also where it has no columns");
 
@@ -68,7 +69,7 @@ struct Loader {
     __device__ __forceinline__ void load_b(uint32_t stage, const Tile& tile, uint32_t k) const {
         uint64_t* full = &shared.full[stage];
         const uint32_t row = tile.column + tile.group * groups.b;
-        if constexpr (CLUSTER_M == 1 && READS_B_ONCE)
+        if constexpr (READS_B_ONCE)
             ptx::cp_async_bulk_tensor_2d_evict_first(shared.b[stage], map_b, full, k * BLOCK_K, row);
         else if constexpr (CLUSTER_M == 1)
             ptx::cp_async_bulk_tensor_2d(shared.b[stage], map_b, full, k * BLOCK_K, row);

@@ -116,7 +116,8 @@ def _weighed(config: GemmConfig, problem: Problem, device: Model) -> dict[str, A
 
 def _blocks(row: dict[str, Any]) -> str:
     split = ", which split K" if row["k_split"] > 1 else ""
-    return f"{row['block_m']}×{row['block_n']}, {row['num_stages']} stages, {row['num_consumers']} consumers{split}"
+    consumers = "1 consumer" if row["num_consumers"] == 1 else f"{row['num_consumers']} consumers"
+    return f"{row['block_m']}×{row['block_n']}, {row['num_stages']} stages, {consumers}{split}"
 
 
 def _cluster(row: dict[str, Any]) -> str:

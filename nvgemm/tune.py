@@ -154,6 +154,8 @@ def _path(options: argparse.Namespace) -> Path:
 def _named(options: argparse.Namespace) -> list[Workload]:
     """The products that are named one by one, else all of the suite."""
     suite, words = options.suite or "dense", [*(options.shape or ()), *_listed(options.shapes)]
+    if options.shapes and not words:
+        raise ValueError(f"--shapes: {options.shapes} names no product")
     if words:
         return [Workload.parse(suite, each) for each in words]
     if options.suite is None:

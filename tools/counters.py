@@ -99,7 +99,7 @@ def table(shapes: list[str]) -> None:
             f"{float(row[head.index(metric)].replace(',', '')) / unit:.{digits}f}"
             for metric, unit, digits in COLUMNS.values()
         )
-        print(f"| {shape.replace('x', '×')} | {name} | {' | '.join(values)} |")
+        print(f"| {shape.replace('x', '×') if suite_of(shape) == 'dense' else shape} | {name} | {' | '.join(values)} |")
 
 
 if __name__ == "__main__":

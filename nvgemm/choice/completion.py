@@ -50,6 +50,8 @@ def complete(problem: Problem, device: Model, blocks: Blocks) -> GemmConfig | No
         in_flight=in_flight,
         multiplies_ahead=ahead,
         begins_inside=_begins_inside(problem, blocks),
+        # In higher tiles it costs 1 … 2 % (docs/performance.md).
+        reads_b_once=problem.grouping is Grouping.MASKED and problem.group_rows <= block_m == 64,
         overlap=problem.overlap,
     )
 

@@ -38,6 +38,7 @@ class GemmConfig(NamedTuple):
     in_flight: int = 1  # multiplications that a consumer has under way: the other one while it promotes, or none
     multiplies_ahead: bool = False  # a consumer starts its next tile's first multiplication before it stores a tile
     begins_inside: bool = False  # of D: tiles that would reach beyond its last row begin earlier
+    reads_b_once: bool = False  # no two tiles want the same rows of B, which the L2 need not keep
     overlap: Overlap = Overlap.ALONE
 
     @property
@@ -69,11 +70,6 @@ class GemmConfig(NamedTuple):
         return min(self.block_m, self.alignment) if self.grouping is Grouping.CONTIGUOUS else self.block_m
 
     @property
-    def reads_b_once(self) -> bool:
-        """Whether no two tiles want the same rows of B: masked groups get tiles this low where their rows fit one."""
-        return self.grouping is Grouping.MASKED and self.block_m == 64
-
-    @property
     def num_threads(self) -> int:
         return 128 * (self.num_consumers + 1)
 
@@ -96,7 +92,7 @@ class GemmConfig(NamedTuple):
 
     def constants(self) -> dict[str, int]:
         """What `config.cuh` defines."""
-        derived = ("wgmma_n", "box_m", "reads_b_once", "shared_bytes")
+        derived = ("wgmma_n", "box_m", "shared_bytes")
         values = self._asdict() | {name: getattr(self, name) for name in derived}
         return {name.upper(): value if isinstance(value, bool) else int(value) for name, value in values.items()}
 

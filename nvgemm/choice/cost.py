@@ -55,11 +55,15 @@ def predict(config: GemmConfig, problem: Problem, device: Model = H100) -> float
     if config.cluster_k > 1:
         store += CLUSTER_SUM + CLUSTER_SUM_PER_ELEMENT * _sent(config)
     work = ceil_div(tiles, grid) * (k_blocks * _k_block(config, grid, device) + store)
-    # Rows beyond a group's of B are the next group's, which its own tiles read again.
-    columns = align(config.shape_n, config.block_n) if config.reads_b_once else config.shape_n
-    memory = groups * traffic_bytes(m, columns, config.shape_k) / device.dram_bytes_per_clock
+    moved = groups * (traffic_bytes(m, config.shape_n, config.shape_k) + _read_twice(config))
     start = CLUSTER_LAUNCH * (config.cluster_m * config.cluster_n - 1)
-    return _overlap(work, memory) + LAUNCH + start
+    return _overlap(work, moved / device.dram_bytes_per_clock) + LAUNCH + start
+
+
+def _read_twice(config: GemmConfig) -> int:
+    """Bytes of the next group's B that a group's last tiles reach into; the L2 keeps those that are wanted again."""
+    reached = align(config.shape_n, config.block_n * config.cluster_n) - config.shape_n
+    return reached * config.shape_k if config.reads_b_once else 0
 
 
 def _sent(config: GemmConfig) -> float:

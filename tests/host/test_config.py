@@ -125,16 +125,9 @@ def test_constants_are_the_fields_and_the_bytes():
     assert constants.pop("SHARED_BYTES") == EXAMPLE.shared_bytes
     assert constants.pop("WGMMA_N") == EXAMPLE.wgmma_n
     assert constants.pop("BOX_M") == EXAMPLE.box_m
-    assert constants.pop("READS_B_ONCE") is EXAMPLE.reads_b_once
     assert {name.lower(): value for name, value in constants.items()} == {
         field: getattr(EXAMPLE, field) for field in GemmConfig._fields
     }
-
-
-def test_low_tiles_of_masked_groups_alone_read_b_once():
-    low = [(grouping, EXAMPLE._replace(grouping=grouping, block_m=64)) for grouping in Grouping]
-    assert [grouping for grouping, config in low if config.reads_b_once] == [Grouping.MASKED]
-    assert not EXAMPLE._replace(grouping=Grouping.MASKED, block_m=128).reads_b_once
 
 
 def test_groups_that_end_anywhere_are_copied_in_half_tiles():

@@ -135,6 +135,13 @@ def test_the_likeliest_is_the_candidate_of_least_predicted_time(grouping):
         assert heuristic.likeliest(problem, H100) == expected
 
 
+@pytest.mark.parametrize("grouping", Grouping)
+@pytest.mark.parametrize("rows", [20, 64, 65, 100, 300])
+def test_b_is_read_once_by_masked_groups_whose_rows_fit_one_low_tile(grouping, rows):
+    low = {c.reads_b_once for c in candidates(Problem(512, 4096, 512, True, grouping, 2, 64, rows)) if c.block_m == 64}
+    assert low <= {grouping is Grouping.MASKED and rows <= 64}
+
+
 def test_tiles_of_groups_of_few_rows_do_not_reach_into_the_next_groups_weights():
     """There is time for nothing but reading B, of which the next group's rows would be read twice."""
     for n, k in ((4096, 4096), (4096, 2048), (6144, 7168)):

@@ -102,6 +102,14 @@ def test_of_sizes_that_share_an_entry_the_largest_is_measured(tmp_path):
     assert Sweep.made == [(16, 576, 7168), (100, 576, 7168)]
 
 
+def test_a_file_that_names_no_product_is_refused(tmp_path, capsys):
+    file = tmp_path / "shapes"
+    file.write_text("# none yet\n")
+    assert cli.main(["tune", "--suite", "masked", "--shapes", str(file)]) == 1
+    assert f"--shapes: {file} names no product" in capsys.readouterr().err
+    assert not Sweep.made
+
+
 def test_what_the_table_of_another_device_has_is_not_mixed(tmp_path, capsys):
     path = tmp_path / "h200.json"
     tables.write(path, {"name": "H200", "num_sms": 132, "clock_khz": 1_980_000, "memory_bandwidth": 1}, [])
