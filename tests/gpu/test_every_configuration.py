@@ -6,6 +6,7 @@ import pytest
 from launch_configurations import job, launch_all
 from products import build_all
 
+from nvgemm.bench.sweep import WIDTHS
 from nvgemm.choice.completion import orders, refinements
 from nvgemm.choice.config import GemmConfig
 from nvgemm.choice.cost import H100
@@ -17,12 +18,13 @@ pytestmark = pytest.mark.gpu
 SHAPE = (600, 1096, 1936)  # no block divides M, N or K, and clusters have odd tails
 BLOCKS_N = (8, 64, 112, 128, 144, 176, 192, 256)
 NARROWED = (32, 80)  # less 8: 24 and 72, which cross 128-blocks at every position
+OTHERS = [width for width in WIDTHS if width not in (*BLOCKS_N, 24, 72)]  # that may be tuned to
 NARROW = (190, 264, 1936)  # few tiles, whose k-blocks a cluster divides
 FEW_SMS = 10  # each CTA computes several tiles, so that the ring and its phases go on from one to the next
 
 
 def spread() -> list[GemmConfig]:
-    """All kinds of blocks, consumers, K splits and clusters with these widths."""
+    """All kinds of blocks, consumers, K splits and clusters with these widths, and some with each other one."""
     legal = list(candidates(Problem(*SHAPE, True)))
     chosen = [config for config in legal if config.block_n in BLOCKS_N]
     of_two = [config for config in legal if config.block_n in NARROWED and config.cluster_m == 1]
@@ -34,7 +36,8 @@ def spread() -> list[GemmConfig]:
         for config in ordered
         if (config.num_consumers, config.k_split, config.cluster_k, config.in_flight) == (2, 1, 1, 1)
     ]
-    return list(dict.fromkeys(ordered + refined + ahead))
+    others = list(candidates(Problem(*SHAPE, True), H100, OTHERS))[::3]
+    return list(dict.fromkeys(ordered + refined + ahead + others))
 
 
 def fewest_stages() -> list[GemmConfig]:
@@ -50,7 +53,8 @@ def divided() -> list[GemmConfig]:
     """Clusters that divide K, of all kinds of tiles."""
     legal = candidates(Problem(*NARROW, True))
     legal = [config for config in legal if config.cluster_k > 1 and config.block_n in (*BLOCKS_N, *NARROWED)]
-    return [order for config in legal for order in orders(Problem(*NARROW, True), H100, config)]
+    others = [config for config in candidates(Problem(*NARROW, True), H100, OTHERS) if config.cluster_k > 1]
+    return [order for config in legal for order in orders(Problem(*NARROW, True), H100, config)] + others[::3]
 
 
 def in_parts(configs: list[GemmConfig], size: int = 48) -> list[list[GemmConfig]]:

@@ -15,7 +15,7 @@ from nvgemm.choice.heuristic import candidates
 
 pytestmark = pytest.mark.gpu
 
-WIDTHS = (16, 64, 112, 144, 192, 256)
+WIDTHS = (16, 48, 112, 128, 144, 192, 256)
 EXPECTED_M = (20, 4096)  # rows of a group that kernels are chosen for
 
 
