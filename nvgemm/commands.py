@@ -44,6 +44,8 @@ def built(options: argparse.Namespace, **how: Any) -> Cubin:
 
     how |= {"num_sms": options.num_sms, "policy": options.policy}
     if options.dense is not None:
+        if options.expected_m is not None:
+            raise ValueError(f"--expected-m: {options.expected_m} rows of a group, and --dense has no groups")
         return build_dense(*options.dense, **how)
     layout, *sizes = options.grouped
     try:

@@ -57,7 +57,8 @@ def policies(options: argparse.Namespace) -> None:
     """What each policy would change."""
     from nvgemm.sass.report.catalogue import as_text, catalogue
 
-    rows = catalogue(source(options).raw)
+    pair = source(options)
+    rows = catalogue(pair.raw, pair.policy)
     print(as_json(rows) if options.json else as_text(rows))
 
 
@@ -71,7 +72,9 @@ def verify(options: argparse.Namespace) -> None:
     if options.patched is not None and options.path is None:
         raise ValueError("PATCHED: compares with the raw file PATH, and none was given")
     pair = source(options)
-    patched, policy = (pair.patched, pair.policy) if options.patched is None else (image(options.patched), None)
+    patched, policy = pair.patched, pair.policy
+    if options.patched is not None:  # by whatever policy, if none is named
+        patched, policy = image(options.patched), options.policy
     counts = asdict(verify(pair.raw, patched, policy))
     print(as_json(counts) if options.json else summary(counts))
 
@@ -113,4 +116,4 @@ def _add_arguments(name: str, command: argparse.ArgumentParser, add_kernel: Call
         command.add_argument("--full", action="store_true", help="also runs with the control words of an earlier one")
         command.add_argument("--html", type=Path, metavar="FILE", help="write a page to read in a browser instead")
     if name == "verify":
-        command.add_argument("--patched", type=Path, metavar="FILE", help="what PATH became, instead of a policy")
+        command.add_argument("--patched", type=Path, metavar="FILE", help="what PATH became (by --policy, if given)")

@@ -59,8 +59,8 @@ def image(path: Path, name: str = "kernel.cubin") -> bytes:
 
 
 def is_part(file: Path, path: Path) -> bool:
-    """Whether `file` is there, and is what `path` names or lies in the folder that it names."""
-    return file.exists() and path.resolve() in (file.resolve(), file.resolve().parent)
+    """Whether `file` is there, and is what `path` names, by whatever name, or lies in the folder that it names."""
+    return file.exists() and path.exists() and (path.samefile(file) or path.samefile(file.resolve().parent))
 
 
 def _entry(path: Path) -> Pair:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from nvgemm.errors import SassError
-from nvgemm.sass.elf import NV_INFO, PROGBITS, REL, RELA, SYMTAB, Section, content, printable, sections, text, unpack
+from nvgemm.sass.elf import NV_INFO, PROGBITS, REL, RELA, SYMTAB, Section, printable, sections, text, unpack
 
 INSTRUCTION_BYTES = 16
 _EXECINSTR = 4
@@ -104,25 +104,26 @@ def _attributes(image: bytes, section: Section, wanted: int) -> Iterator[tuple[i
 
 def _registers(image: bytes, table: Sequence[Section]) -> dict[str, int]:
     """Register counts by kernel; kernels that ``.nv.info`` does not name are left out."""
+    kernels = {section.name.removeprefix(".text.") for section in table if section.name.startswith(".text.")}
     counts: dict[str, int] = {}
     for section in table:
-        if section.kind != NV_INFO or section.name != ".nv.info" or section.link >= len(table) or not section.size:
+        if section.kind != NV_INFO or section.name != ".nv.info" or section.link >= len(table):
             continue
-        symbols = _symbol_names(image, table, table[section.link])
         for at, length in _attributes(image, section, _REGCOUNT):
-            symbol, registers = unpack("<II", image, at, "register count") if length == 8 else (len(symbols), 0)
-            if symbol < len(symbols):
-                counts[symbols[symbol]] = registers
+            symbol, registers = unpack("<II", image, at, "register count") if length == 8 else (-1, 0)
+            name = _symbol_name(image, table, table[section.link], symbol)
+            if name in kernels:
+                counts[name] = registers
     return counts
 
 
-def _symbol_names(image: bytes, table: Sequence[Section], symbols: Section) -> list[str]:
-    if symbols.kind != SYMTAB or symbols.link >= len(table):
-        return []
+def _symbol_name(image: bytes, table: Sequence[Section], symbols: Section, number: int) -> str | None:
+    """The name of one symbol, if there is such a symbol."""
+    if symbols.kind != SYMTAB or symbols.link >= len(table) or not 0 <= number < symbols.size // 24:
+        return None
     strings = table[symbols.link]
-    names = content(image, strings.offset, strings.size, "symbol names")
-    starts = (unpack("<I", image, at, "symbol")[0] for at in range(symbols.offset, symbols.offset + symbols.size, 24))
-    return [text(names, start) for start in starts]
+    (start,) = unpack("<I", image, symbols.offset + 24 * number, "symbol")
+    return text(image, strings.offset, strings.size, start)
 
 
 def _jump_tables(image: bytes, table: Sequence[Section]) -> dict[str, dict[int, tuple[int, ...]]]:

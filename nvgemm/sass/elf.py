@@ -12,6 +12,7 @@ _READ = (PROGBITS, SYMTAB, RELA, REL, NV_INFO)
 _EM_CUDA = 190
 _SM = 90
 _LONGEST_NAME = 1 << 14  # bytes: mangled names of templates have some thousands
+_MOST_NAMES = 1 << 24  # bytes, of all sections
 _OSABI_13 = 65  # toolkits from 13.0 keep the architecture in bits 15:8 of e_flags, older ones (OSABI 51) in bits 7:0
 
 
@@ -42,10 +43,14 @@ def sections(image: bytes) -> list[Section]:
     if entry_size != 64 or names_index >= count:
         raise SassError(f"cubin: broken section table ({count} entries of {entry_size} bytes, names in {names_index})")
     rows = [unpack("<IIQQQQIIQQ", image, table + 64 * i, f"section header {i}") for i in range(count)]
-    names = content(image, rows[names_index][4], rows[names_index][5], "section names")
-    found, in_all = [], 0
+    names_at, names_size = rows[names_index][4:6]
+    content(image, names_at, names_size, "section names")
+    found, in_all, named = [], 0, 0
     for name, kind, flags, _, offset, size, link, info, _, _ in rows:
-        section = Section(text(names, name), kind, flags, offset, size, link, info)
+        section = Section(text(image, names_at, names_size, name), kind, flags, offset, size, link, info)
+        named += len(section.name)
+        if named > _MOST_NAMES:  # many sections may share one long name
+            raise SassError(f"cubin: the names of its {count} sections have more than {_MOST_NAMES} bytes together")
         if kind in _READ:
             content(image, offset, size, f"section {section.name}")
             in_all += size
@@ -86,14 +91,14 @@ def content(image: bytes, offset: int, size: int, what: str) -> bytes:
     return image[offset : offset + size]
 
 
-def text(table: bytes, offset: int) -> str:
-    """Zero-terminated name in a string table."""
-    end = table.find(b"\0", offset)
+def text(image: bytes, table: int, size: int, offset: int) -> str:
+    """Zero-terminated name at `offset` of the string table of `size` bytes at `table`."""
+    start, end = table + offset, image.find(b"\0", table + offset, table + size)
     if end < 0:
-        raise SassError(f"cubin: no name at {offset:#x} of a string table of {len(table)} bytes")
-    if end - offset > _LONGEST_NAME:
-        raise SassError(f"cubin: the name at {offset:#x} of a string table has {end - offset} bytes")
-    return table[offset:end].decode(errors="replace")
+        raise SassError(f"cubin: no name at {offset:#x} of a string table of {size} bytes")
+    if end - start > _LONGEST_NAME:
+        raise SassError(f"cubin: the name at {offset:#x} of a string table has {end - start} bytes")
+    return image[start:end].decode(errors="replace")
 
 
 def printable(text: str, besides: str = "") -> str:

@@ -40,7 +40,7 @@ from nvgemm.sass.runs import runs
 
 _PATTERN = r"(?:s(?P<stall>\d{1,2}))?e(?P<period>\d{1,3})(?:p(?P<phase>\d{1,3}))?"
 _WINDOW = r"hd(?P<head>\d{1,3})|tl(?P<tail>\d{1,3})|(?P<part>\d{1,2})_(?P<whole>\d{1,2})"
-_NAME = re.compile(rf"(?:{_PATTERN})?(?:(?:(?<=[0-9])-|^)(?:{_WINDOW}))?")
+_NAME = re.compile(rf"(?:{_PATTERN})?(?:(?:(?<=[0-9])-|^)(?:{_WINDOW}))?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,6 +80,8 @@ def test_verify_of_two_files_and_diff(capsys: pytest.CaptureFixture[str], tmp_pa
     assert " ~ 0x" in output(capsys, "sass", "diff", a, b)
     assert not json.loads(output(capsys, "sass", "diff", a, a, "--json"))["functions"][0]["control"]
     assert "PATCHED" in refusal(capsys, "sass", "verify", *SHAPE, "--patched", b)
+    assert output(capsys, "sass", "verify", a, "--patched", b, "--policy", "e2p1")
+    assert "rule 10" in refusal(capsys, "sass", "verify", a, "--patched", a, "--policy", "e2p1")
 
 
 def junk() -> list[bytes]:
@@ -111,6 +113,7 @@ def test_what_is_no_cubin_is_told_in_a_sentence(
         (("stats", "--grouped", "masked", "4", "64", "513", "512"), "N % 8 == 0"),
         (("stats", "--grouped", "masked", "0", "64", "512", "512"), "groups: expected 1 or more"),
         (("stats", "--grouped", "masked", "4000", "64", "512", "512"), "at most 1024 groups"),
+        (("stats", *SHAPE, "--expected-m", "3"), "--dense has no groups"),
     ],
 )
 def test_mistakes_end_with_exit_code_1(
@@ -178,6 +181,8 @@ def test_a_page_does_not_take_the_place_of_its_kernel(
     file.write_bytes(promotion_cubin(64))
     assert "name another file" in refusal(capsys, "sass", "show", str(file), "--html", str(file))
     assert file.read_bytes() == promotion_cubin(64)
+    (tmp_path / "also").hardlink_to(file)
+    assert "name another file" in refusal(capsys, "sass", "show", str(file), "--html", str(tmp_path / "also"))
     inside = str(Path(entry, "kernel.cubin"))
     assert "name another file" in refusal(capsys, "sass", "show", entry, "--html", inside)
     assert output(capsys, "sass", "show", entry, "--html", str(tmp_path / "page.html"))

@@ -9,7 +9,7 @@ from sass_compile import BLOCK_N, nvrtc_cubin, promotion_cubin
 from sass_handmade import EXIT, cubin, promotion
 
 from nvgemm.errors import SassError
-from nvgemm.sass import policy
+from nvgemm.sass import elf, policy
 from nvgemm.sass.cubin import functions
 
 
@@ -161,3 +161,21 @@ def test_names_do_nothing_to_a_terminal() -> None:
 def test_a_name_without_end_is_refused() -> None:
     with pytest.raises(SassError, match=r"the name at .* has 100006 bytes"):
         functions(cubin({"k" * 100_000: [EXIT]}))
+
+
+def test_names_that_many_sections_share_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """65,000 sections with one name of 16 KiB would take a gigabyte."""
+    monkeypatch.setattr(elf, "_MOST_NAMES", 20)
+    with pytest.raises(SassError, match="have more than 20 bytes together"):
+        functions(cubin({"a_name_of_some_length": [EXIT]}))
+
+
+def test_register_counts_name_symbols_that_are_there() -> None:
+    """Else a count of nobody is passed over, however many there are."""
+    raw = bytearray(promotion_cubin(64))
+    (info,) = (section for section in elf.sections(bytes(raw)) if section.name == ".nv.info")
+    assert functions(bytes(raw))[0].registers
+    for at in range(info.offset, info.offset + info.size, 4):
+        if raw[at : at + 4] == b"\x04\x2f\x08\x00":  # sized, a register count, of 8 bytes
+            raw[at + 4 : at + 8] = b"\xff" * 4
+    assert functions(bytes(raw))[0].registers is None

@@ -11,8 +11,10 @@ from nvgemm.errors import SassError
 from nvgemm.sass import PATCHER_VERSION, policy
 from nvgemm.sass.report import terminal
 from nvgemm.sass.report.facts import facts
+from nvgemm.sass.report.paint import pieces
 
 WORDS = [WARPGROUP, *promotion(8), NOP, *promotion(8)[4:], *[NOP] * 8, EXIT]
+UNIFORM_SCALE = [("result", "R1"), ("factor", "R2"), ("result", "R3")]
 TWICE = [WARPGROUP, *promotion(8), *[NOP] * 8, WARPGROUP, *promotion(8), *[NOP] * 8, EXIT]
 
 
@@ -89,3 +91,21 @@ def test_an_illegal_patch_is_refused() -> None:
     raw = cubin({"k": WORDS})
     with pytest.raises(SassError):
         terminal.show(facts(raw, raw[:-1], "none"))
+
+
+@pytest.mark.parametrize(
+    ("text", "painted"),
+    [
+        ("FFMA.RZ R1, R2, R3, R4", [("result", "R1"), ("factor", "R2"), ("scale", "R3"), ("result", "R4")]),
+        (
+            "@!P0 FFMA R1, R2, UR4, R3",
+            [("predicate", "@!P0"), *UNIFORM_SCALE[:2], ("uniform", "UR4"), *UNIFORM_SCALE[2:]],
+        ),
+        ("FFMA R1, R2, c[0x0][0x4], R3", UNIFORM_SCALE),
+        ("F2I.TRUNC.RZ R1, RZ", [("register", "R1"), ("register", "RZ")]),
+    ],
+)
+def test_operands_are_painted_by_what_they_are(text: str, painted: list[tuple[str, str]]) -> None:
+    """A way to round is no register, and a scale may be none."""
+    assert [(role, token) for role, _, token in pieces(text, reuse=7) if role] == painted
+    assert "".join(token for *_, token in pieces(text)) == text

@@ -63,8 +63,8 @@ def test_text_has_both_sides() -> None:
 
 def test_the_catalogue_is_what_applying_each_would_do() -> None:
     raw = promotion_cubin(112)
-    rows = catalogue.catalogue(raw)
-    assert [row["policy"] for row in rows] == list(catalogue.POLICIES)
+    rows = catalogue.catalogue(raw, "e4-hd32")
+    assert [row["policy"] for row in rows] == ["e4-hd32", *catalogue.POLICIES]
     for row in rows:
         assert row["changed"] == verify(raw, policy.apply(raw, row["policy"])).changed
         assert row["refusal"] is None
@@ -73,6 +73,8 @@ def test_the_catalogue_is_what_applying_each_would_do() -> None:
     assert named["none"]["yields"] < named["e4"]["yields"] < named["e2"]["yields"]
     assert named["none"]["cycles"] < named["e4"]["cycles"] < named["e2"]["cycles"]
     assert "\nnone " in catalogue.as_text(rows)
+    assert "e4-hd32: the kernel's own" in catalogue.as_text(rows)
+    assert [row["policy"] for row in catalogue.catalogue(raw, "s2e4")].count("s2e4") == 1
 
 
 def test_the_catalogue_tells_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,12 +84,16 @@ def test_the_catalogue_tells_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
         return verify(raw, patched, name)
 
     monkeypatch.setattr(catalogue, "verify", refuse)
-    text = catalogue.as_text(catalogue.catalogue(cubin({"k": WORDS})))
+    text = catalogue.as_text(catalogue.catalogue(cubin({"k": WORDS}), "asis"))
     assert "e2 is refused: k: broken; rule 6" in text
 
 
 def test_no_cubin_is_told_before_any_policy_is_blamed() -> None:
-    for function in (catalogue.catalogue, statistics.statistics, lambda image: difference.difference(image, image)):
+    for function in (
+        lambda image: catalogue.catalogue(image, "e2"),
+        statistics.statistics,
+        lambda image: difference.difference(image, image),
+    ):
         with pytest.raises(SassError, match="not an ELF file"):
             function(b"junk")
 
@@ -119,6 +125,16 @@ def test_moved_code_is_no_difference() -> None:
     text = difference.as_text(difference.difference(a, b))
     assert " - 0x0040  FFMA R3, R131, R100, R3" in text
     assert " + 0x0010  0x213" in text
+
+
+def test_long_code_that_repeats_itself_is_compared_at_once_or_refused() -> None:
+    """To align 16,000 like instructions with as many took 25 s, 64,000 minutes."""
+    begins = [other(0x213), *[NOP] * 64_000]
+    (kernel,) = difference.difference(cubin({"k": [*begins, EXIT]}), cubin({"k": [*begins, NOP, EXIT]}))["functions"]
+    assert (kernel["same"], len(kernel["code"])) == (64_002, 1)
+    a, b = ([other(name), *[NOP] * 5_000, other(name)] for name in (0x213, 0x214))
+    with pytest.raises(SassError, match="too repetitive to be aligned: 25000000 pairs"):
+        difference.difference(cubin({"k": a}), cubin({"k": b}))
 
 
 def test_kernels_are_paired_by_name_unless_each_is_alone() -> None:

@@ -18,25 +18,25 @@ from nvgemm.sass.verify import Summary, verify
 
 POLICIES = (
     *("asis", "none", "e2", "e2p1", "e3", "e4", "e8", "9_16", "hd16", "hd32", "tl32"),
-    *("s2e2", "s2e3", "s2e4", "s2e8", "s3e4", "s2e2-9_16", "s2e2-hd32"),
+    *("s2e2", "s2e3", "s2e4", "s2e8", "s3e4", "s2e2-9_16", "s2e2-hd32", "s2e4-hd32", "s2e8-hd32"),
 )
 
 
-def catalogue(raw: bytes) -> list[dict[str, Any]]:
-    """Counts of each of `POLICIES` on the FFMAs of all promotion runs.
+def catalogue(raw: bytes, own: str) -> list[dict[str, Any]]:
+    """Counts of the kernel's `own` policy and of each of `POLICIES` on the FFMAs of all promotion runs.
 
     Returns
     -------
     list of dict
-        ``policy``, the fields of `verify.Summary`, ``yields`` and ``reuse`` afterwards, ``cycles`` (of all runs, one
-        warp alone, by the model of `timeline`) and ``refusal`` (the rule that it breaks, or None).
+        The `own` one first. ``policy``, the fields of `verify.Summary`, ``yields`` and ``reuse`` afterwards, ``cycles``
+        (of all runs, one warp alone, by the model of `timeline`) and ``refusal`` (the rule that it breaks, or None).
 
     Raises
     ------
     SassError
         Where `raw` is no cubin for sm_90.
     """
-    return [_row(raw, policy) for policy in POLICIES]
+    return [_row(raw, policy) for policy in dict.fromkeys((own, *POLICIES))]
 
 
 def _row(raw: bytes, policy: str) -> dict[str, Any]:
@@ -61,5 +61,6 @@ def as_text(rows: Sequence[Mapping[str, Any]]) -> str:
     names = [name for name in rows[0] if name != "refusal"]
     text = table([name.replace("_", " ") for name in names], [[row[name] for name in names] for row in rows])
     refused = [f"{row['policy']} is refused: {row['refusal']}" for row in rows if row["refusal"]]
-    note = "cycles: of all runs, one warp alone, by the published model; not measured"
-    return "\n".join([text, note, *refused])
+    notes = [f"{rows[0]['policy']}: the kernel's own, or the one asked for"]
+    notes += ["cycles: of all runs, one warp alone, by the published model; not measured"]
+    return "\n".join([text, *notes, *refused])

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
 from typing import Any
 
+from nvgemm.errors import SassError
 from nvgemm.sass.control import NO_YIELD, REUSE_MASK, SCOREBOARD_MASK, STALL_MASK, Instruction, instructions
 from nvgemm.sass.cubin import INSTRUCTION_BYTES, Function, functions
 from nvgemm.sass.opcodes import as_text as instruction_text
 from nvgemm.sass.report.disassembler import Operands, operands
 
+Key = tuple[int, int]  # an instruction without its control word
+_MOST_PAIRS = 20_000_000  # of like instructions: seconds
 _CONTROL = STALL_MASK | NO_YIELD | SCOREBOARD_MASK | REUSE_MASK
 
 
@@ -30,7 +34,8 @@ def difference(a: bytes, b: bytes) -> dict[str, Any]:
     Raises
     ------
     SassError
-        Where `a` or `b` is no cubin for sm_90.
+        Where `a` or `b` is no cubin for sm_90, or two kernels repeat an instruction so often that to align them would
+        take minutes.
     """
     kernels_a, kernels_b = functions(a), functions(b)
     (texts_a, hint_a), (texts_b, hint_b) = operands(a), operands(b)
@@ -69,7 +74,7 @@ class _Code:
 
 def _compared(a: _Code, b: _Code) -> dict[str, Any]:
     control, code, same = [], [], 0
-    for tag, a0, a1, b0, b1 in SequenceMatcher(None, a.keys, b.keys, autojunk=False).get_opcodes():
+    for tag, a0, a1, b0, b1 in _aligned(a, b):
         if tag != "equal":
             places = {"offset_a": INSTRUCTION_BYTES * a0, "offset_b": INSTRUCTION_BYTES * b0}
             code.append({**places, "a": a.texts(a0, a1), "b": b.texts(b0, b1)})
@@ -79,6 +84,28 @@ def _compared(a: _Code, b: _Code) -> dict[str, Any]:
         control += [_control(a, i, j) for i, j in differing]
     lengths = [len(a.program), len(b.program)]
     return {"a": a.name, "b": b.name, "instructions": lengths, "same": same, "control": control, "code": code}
+
+
+def _aligned(a: _Code, b: _Code) -> Iterator[tuple[str, int, int, int, int]]:
+    """What both begin with, what is alike between, and what both end with: as `SequenceMatcher.get_opcodes` says it."""
+    first, last = _alike(a.keys, b.keys), 0
+    if rest := min(len(a.keys), len(b.keys)) - first:
+        last = _alike(a.keys[: -rest - 1 : -1], b.keys[: -rest - 1 : -1])
+    end_a, end_b = len(a.keys) - last, len(b.keys) - last
+    middle_a, middle_b = a.keys[first:end_a], b.keys[first:end_b]
+    in_b = Counter(middle_b)
+    if (pairs := sum(in_b[key] for key in middle_a)) > _MOST_PAIRS:
+        raise SassError(f"{a.name} and {b.name} are too repetitive to be aligned: {pairs} pairs of like instructions")
+    yield "equal", 0, first, 0, first
+    for tag, a0, a1, b0, b1 in SequenceMatcher(None, middle_a, middle_b, autojunk=False).get_opcodes():
+        yield tag, first + a0, first + a1, first + b0, first + b1
+    yield "equal", end_a, end_a + last, end_b, end_b + last
+
+
+def _alike(a: Sequence[Key], b: Sequence[Key]) -> int:
+    """How many of their first instructions are the same."""
+    shortest = min(len(a), len(b))
+    return next((i for i in range(shortest) if a[i] != b[i]), shortest)
 
 
 def _control(a: _Code, i: Instruction, j: Instruction) -> dict[str, Any]:
