@@ -50,10 +50,9 @@ AS_CSV = ("--csv", "--page", "raw", "--print-units", "base")
 def launch(shapes: list[str]) -> None:
     """Under ncu: each kernel twice as usual, and once with the counters on."""
     torch = libraries.torch()
-    for shape in shapes:
-        suite = suite_of(shape)
-        operands = Workload.parse(suite, shape.split("x") if suite == "dense" else [shape]).operands(torch)
-        for contender in counted(suite):
+    for workload in map(named, shapes):
+        operands = workload.operands(torch)
+        for contender in counted(workload):
             run = contender.launcher(operands)
             run()
             run()
@@ -64,14 +63,17 @@ def launch(shapes: list[str]) -> None:
             torch.cuda.profiler.stop()
 
 
-def suite_of(shape: str) -> str:
-    """What a shape is of, by its name: g6:20x4096x2048:max4096 is of the masked suite."""
-    return "dense" if not shape.startswith("g") else "masked" if ":max" in shape else "contiguous"
+def named(shape: str) -> Workload:
+    """What is called so: groups are masked where each has a place of its own (:max4096), else contiguous."""
+    shape = shape.replace("×", "x")
+    if not shape.startswith("g"):
+        return Workload.parse("dense", shape.split("x"))
+    return Workload.parse("masked" if ":max" in shape else "contiguous", [shape])
 
 
-def counted(suite: str) -> list[Contender]:
+def counted(workload: Workload) -> list[Contender]:
     """Whose kernels are counted."""
-    return [contender for contender in peers.LINE_UPS[suite] if contender.name in KERNELS]
+    return [contender for contender in peers.LINE_UPS[workload.suite] if contender.name in KERNELS]
 
 
 def table(shapes: list[str]) -> None:
@@ -87,23 +89,24 @@ def table(shapes: list[str]) -> None:
     command = (*NCU, *AS_CSV, "--metrics", METRICS, sys.executable, __file__, "--launch", *shapes)
     done = subprocess.run(command, capture_output=True, text=True)
     head, units, *rows = list(csv.reader(line for line in done.stdout.splitlines() if line.startswith('"'))) or [[], []]
-    launched = [(shape, contender.name) for shape in shapes for contender in counted(suite_of(shape))]
+    launched = [(workload, contender.name) for workload in map(named, shapes) for contender in counted(workload)]
     ours = [row[head.index("Kernel Name")] == "fp8_gemm" for row in rows]
     if ours != [name == "nvgemm" for _, name in launched]:
         raise RuntimeError(f"{len(launched)} launches, {len(rows)} kernels in ncu's table: {done.stderr[-1000:]}")
     if tuple(units[head.index(metric)] for metric, *_ in COLUMNS.values()) != UNITS:
         raise RuntimeError(f"ncu has other units than {UNITS}: {units}")
     print(f"| product | kernel | {' | '.join(COLUMNS)} |\n| --- | --- |{' --- |' * len(COLUMNS)}")
-    for (shape, name), row in zip(launched, rows, strict=True):
+    for (workload, name), row in zip(launched, rows, strict=True):
         values = (
             f"{float(row[head.index(metric)].replace(',', '')) / unit:.{digits}f}"
             for metric, unit, digits in COLUMNS.values()
         )
-        print(f"| {shape.replace('x', '×') if suite_of(shape) == 'dense' else shape} | {name} | {' | '.join(values)} |")
+        product = workload.name.replace("x", "×") if workload.suite == "dense" else workload.name
+        print(f"| {product} | {name} | {' | '.join(values)} |")
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--launch"]:
         launch(sys.argv[2:])
     else:
-        table([shape.replace("×", "x") for shape in sys.argv[1:] or SHAPES])
+        table(sys.argv[1:] or list(SHAPES))

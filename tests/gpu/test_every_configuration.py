@@ -18,7 +18,7 @@ pytestmark = pytest.mark.gpu
 SHAPE = (600, 1096, 1936)  # no block divides M, N or K, and clusters have odd tails
 BLOCKS_N = (8, 64, 112, 128, 144, 176, 192, 256)
 NARROWED = (32, 80)  # less 8: 24 and 72, which cross 128-blocks at every position
-OTHERS = [width for width in WIDTHS if width not in (*BLOCKS_N, 24, 72)]  # that may be tuned to
+OTHERS = [width for width in WIDTHS if width not in BLOCKS_N and width + 8 not in NARROWED]  # that may be tuned to
 NARROW = (190, 264, 1936)  # few tiles, whose k-blocks a cluster divides
 FEW_SMS = 10  # each CTA computes several tiles, so that the ring and its phases go on from one to the next
 
@@ -54,7 +54,8 @@ def divided() -> list[GemmConfig]:
     legal = candidates(Problem(*NARROW, True))
     legal = [config for config in legal if config.cluster_k > 1 and config.block_n in (*BLOCKS_N, *NARROWED)]
     others = [config for config in candidates(Problem(*NARROW, True), H100, OTHERS) if config.cluster_k > 1]
-    return [order for config in legal for order in orders(Problem(*NARROW, True), H100, config)] + others[::3]
+    ordered = [order for config in legal for order in orders(Problem(*NARROW, True), H100, config)]
+    return list(dict.fromkeys(ordered + others[::3]))
 
 
 def in_parts(configs: list[GemmConfig], size: int = 48) -> list[list[GemmConfig]]:

@@ -61,6 +61,8 @@ def as_text(rows: Sequence[Mapping[str, Any]]) -> str:
     names = [name for name in rows[0] if name != "refusal"]
     text = table([name.replace("_", " ") for name in names], [[row[name] for name in names] for row in rows])
     refused = [f"{row['policy']} is refused: {row['refusal']}" for row in rows if row["refusal"]]
-    notes = [f"{rows[0]['policy']}: the kernel's own, or the one asked for"]
-    notes += ["cycles: of all runs, one warp alone, by the published model; not measured"]
+    notes = (
+        f"{rows[0]['policy']}: the kernel's own, or the one asked for, or what a file gets",
+        "cycles: of all runs, one warp alone, by the published model; not measured",
+    )
     return "\n".join([text, *notes, *refused])

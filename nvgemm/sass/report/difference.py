@@ -88,9 +88,8 @@ def _compared(a: _Code, b: _Code) -> dict[str, Any]:
 
 def _aligned(a: _Code, b: _Code) -> Iterator[tuple[str, int, int, int, int]]:
     """What both begin with, what is alike between, and what both end with: as `SequenceMatcher.get_opcodes` says it."""
-    first, last = _alike(a.keys, b.keys), 0
-    if rest := min(len(a.keys), len(b.keys)) - first:
-        last = _alike(a.keys[: -rest - 1 : -1], b.keys[: -rest - 1 : -1])
+    first = _alike(a.keys, b.keys)
+    last = _alike(a.keys[first:][::-1], b.keys[first:][::-1])
     end_a, end_b = len(a.keys) - last, len(b.keys) - last
     middle_a, middle_b = a.keys[first:end_a], b.keys[first:end_b]
     in_b = Counter(middle_b)
